@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the control service needs of the datapath, so that its tests run without DPDK. The
+// implementation is lb/dpdk_dataplane.h; every method is called on the control strand.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lb/address.h"
+#include "lb/counters.h"
+#include "lb/publish.h"
+#include "lb/snapshot.h"
+
+namespace crab {
+
+// An address that this node answers for.
+struct VirtualAddress {
+  IpAddress address;
+  bool announce = true;  // answer ARP and neighbour solicitations for it on the host interface
+
+  auto operator<=>(const VirtualAddress&) const = default;
+};
+
+// How far the next hop of a backend is known.
+struct NextHopState {
+  std::optional<NextHop> next_hop;  // empty: the backend is not eligible
+  std::string reason;               // when empty: why, for the operator ("no route", ...)
+
+  bool operator==(const NextHopState&) const = default;
+};
+
+class Dataplane {
+ public:
+  virtual ~Dataplane() = default;
+
+  // Builds and publishes; when it returns with applied, every worker uses it. Throws what
+  // Snapshot's constructor throws, with the old snapshot still in force.
+  virtual PublishOutcome publish(const SnapshotSpec& spec) = 0;
+
+  // Keeps the next hops of exactly these addresses resolved, starting with those that are new.
+  // Their states arrive through the callback, at first and whenever they change.
+  virtual void resolve(const std::vector<IpAddress>& backend_addresses) = 0;
+  using NextHopCallback = std::function<void(const IpAddress&, const NextHopState&)>;
+  virtual void on_next_hop(NextHopCallback callback) = 0;
+
+  // Gives the host interfaces exactly these virtual addresses (besides the configured ones).
+  virtual void set_virtual_addresses(const std::vector<VirtualAddress>& addresses) = 0;
+
+  // Is this one of the node's own configured addresses? Such may be no service or backend.
+  virtual bool is_own_address(const IpAddress& address) const = 0;
+
+  virtual unsigned n_workers() const = 0;
+  virtual const WorkerCounters& counters(unsigned worker) const = 0;
+};
+
+}  // namespace crab
