@@ -22,6 +22,7 @@ enum class VerdictClass : std::uint8_t { Redirected, Answered, Host, Dropped };
   X(NoBackend,         "no_backend",          Answered, "no eligible backend: RST") \
   X(AnswerLimited,     "answer_limited",      Dropped, "an answer was due, but the rate limit was reached") \
   X(Rst,               "rst",                 Dropped, "RST to a service: never answered (RFC 9293, 3.5.2)") \
+  X(OtherHost,         "other_host",          Dropped, "frame to another station's MAC address") \
   X(Truncated,         "truncated",           Dropped, "frame shorter than its headers say") \
   X(BadIpHeader,       "bad_ip_header",       Dropped, "IP header that breaks RFC 791 or RFC 8200") \
   X(ExtensionHeaders,  "extension_headers",   Dropped, "more than 8 IPv6 extension headers, or too long") \
