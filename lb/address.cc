@@ -35,15 +35,7 @@ std::string IpAddress::to_string() const {
   return inet_ntop(is_v4() ? AF_INET : AF_INET6, bytes.data(), text, sizeof text);
 }
 
-bool IpAddress::is_unusable() const {
-  if (is_v4()) {
-    // 0/8, 127/8, and 224/4 with 240/4 above it, limited broadcast included.
-    return bytes[0] == 0 || bytes[0] == 127 || bytes[0] >= 224;
-  }
-  const bool leading_zeros =
-      std::all_of(bytes.begin(), bytes.end() - 1, [](auto b) { return b == 0; });
-  return bytes[0] == 0xff || (leading_zeros && bytes[15] <= 1);
-}
+bool IpAddress::is_unusable() const { return crab::is_unusable(family, bytes.data()); }
 
 std::string to_string(const MacAddress& mac) {
   char text[18];

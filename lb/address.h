@@ -31,12 +31,21 @@ struct IpAddress {
 
   bool is_v4() const { return family == Family::Ipv4; }
   std::size_t size() const { return is_v4() ? 4 : 16; }
-  // Unspecified, loopback, multicast or limited broadcast: nothing a host sends from, and
-  // nothing a service or a backend may have (RFC 1122, 3.2.1.3; RFC 4291, 2.5 and 2.7).
   bool is_unusable() const;
-
   auto operator<=>(const IpAddress&) const = default;
 };
+
+// Unspecified, loopback, multicast or limited broadcast: nothing a host sends from, and nothing a
+// service or a backend may have (RFC 1122, 3.2.1.3; RFC 4291, 2.5 and 2.7). Bytes in network order.
+inline bool is_unusable(Family family, const std::uint8_t* bytes) {
+  if (family == Family::Ipv4) {
+    // 0/8, 127/8, and 224/4 with 240/4 above it, limited broadcast included.
+    return bytes[0] == 0 || bytes[0] == 127 || bytes[0] >= 224;
+  }
+  const bool low = load<std::uint64_t>(bytes) == 0 && to_host(load<be32>(bytes + 8)) == 0 &&
+                   to_host(load<be32>(bytes + 12)) <= 1;
+  return low || bytes[0] == 0xff;
+}
 
 using MacAddress = std::array<std::uint8_t, 6>;
 std::string to_string(const MacAddress& mac);

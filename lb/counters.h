@@ -47,14 +47,15 @@ class WorkerCounters {
   WorkerTotals& pending() { return pending_; }
   void publish();
 
-  // Worker only: a SYN was given to a backend for the first time. Visible at once, outside the
-  // sequence count: these are rates by object, not part of the conservation law.
-  void count_assignment(std::uint32_t service_id, std::uint32_t load_slot) {
-    bump(assigned_by_service_[service_id]);
-    bump(assigned_by_slot_[load_slot]);
+  // Worker only: SYNs of a service were placed for the first time, one of them at that slot.
+  // Visible at once, outside the sequence count: these are rates by object, not part of the
+  // conservation law.
+  void count_assignments(std::uint32_t service_id, std::uint64_t n) {
+    bump(assigned_by_service_[service_id], n);
   }
+  void count_assignment_to(std::uint32_t load_slot) { bump(assigned_by_slot_[load_slot], 1); }
   // Worker only: a SYN for a service ended with a verdict other than Redirected.
-  void count_refusal(std::uint32_t service_id) { bump(refused_by_service_[service_id]); }
+  void count_refusal(std::uint32_t service_id) { bump(refused_by_service_[service_id], 1); }
 
   // Any thread.
   WorkerTotals read() const;
@@ -71,8 +72,8 @@ class WorkerCounters {
  private:
   using Cell = std::atomic<std::uint64_t>;
   // One writer: a load and a store, not a locked add.
-  static void bump(Cell& cell) {
-    cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  static void bump(Cell& cell, std::uint64_t n) {
+    cell.store(cell.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
   // Zero pages straight from the kernel, so that a limit costs address space and not memory.
   struct Unmap {

@@ -34,18 +34,19 @@ struct alignas(64) Packet {
 
   // Set by parse.
   Family family = Family::Ipv4;
-  std::uint8_t l3_offset = 0;      // bytes from data
-  std::uint16_t l4_offset = 0;     // bytes from data
-  std::uint16_t l4_length = 0;     // TCP header and payload, from the IP header, without padding
-  bool vlan_tagged = false;        // with a VLAN identifier other than zero
+  std::uint8_t l3_offset = 0;   // bytes from data
+  std::uint16_t l4_offset = 0;  // bytes from data
+  std::uint16_t l4_length = 0;  // TCP header and payload, from the IP header, without padding
+  bool vlan_tagged = false;     // with a VLAN identifier other than zero
+  bool fragment = false;        // not the whole IP packet; l4_length is then zero
   // Set by admit.
   std::uint8_t option_offset = 0;  // of the offer, from the start of the option list
   // Set by choose.
-  std::uint32_t backend = 0;       // index into the service's backends
+  std::uint32_t backend = 0;  // index into the service's backends
   // Set by classify.
-  std::uint32_t service = 0;       // index into the snapshot's services
+  std::uint32_t service = 0;  // index into the snapshot's services
   // Set by recall.
-  std::uint64_t flow_hash = 0;     // over the 5-tuple and the ISN
+  std::uint64_t flow_hash = 0;  // over the 5-tuple and the ISN
 
   std::uint8_t* l3() const { return data + l3_offset; }
   std::uint8_t* l4() const { return data + l4_offset; }

@@ -35,9 +35,9 @@ class Pipeline {
   // std::system_error when the kernel gives no random numbers for its key.
   Pipeline(const PipelineSettings& settings, WorkerCounters& counters);
 
-  // Gives every packet its verdict. Redirected ones leave by egress_port, Answered ones by the
-  // port they came in on; the rest is the worker's to hand over or free. Precondition: at most
-  // kMaxBurst packets, each with at least one byte.
+  // Counts the packets as received and gives every one its verdict. Redirected ones leave by
+  // egress_port, Answered ones by the port they came in on; the rest is the worker's to hand over
+  // or free. Precondition: at most kMaxBurst packets, each with at least one byte.
   void process(const Snapshot& snapshot, std::span<Packet> packets, std::uint64_t now_tsc);
 
   // Counts each packet of the burst once, under the verdict it has in the end, and publishes.
