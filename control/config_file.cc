@@ -44,6 +44,7 @@ ConfigFile ConfigFile::parse(const std::string& text, const std::string& name) {
     } else if (documents.size() > 1) {
       file.add_error(documents[1].Mark().line + 1, "a second YAML document; one is the limit");
     } else {
+      file.readable_ = true;
       file.add_errors(read_yaml(documents.front(), &file.config_, &file.lines_));
     }
   } catch (const YAML::Exception& e) {
@@ -53,7 +54,10 @@ ConfigFile ConfigFile::parse(const std::string& text, const std::string& name) {
 }
 
 void ConfigFile::add_errors(const FieldErrors& found) {
+  const auto known = in_error_;
   for (const auto& [field, why] : found) {
+    if (known.contains(field)) continue;
+    in_error_.insert(field);
     add_error(lines_.find(field), field.empty() ? why : field + ": " + why);
   }
 }

@@ -4,6 +4,7 @@
 // read files with it, before their threads start.
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,10 +30,13 @@ class ConfigFile {
   v1::Config& config() { return config_; }
 
   bool ok() const { return errors_.empty(); }
+  // Was it one YAML document? Only then do checks of values make sense.
+  bool readable() const { return readable_; }
   // All of them, `FILE:LINE: field: why`, in the order of the file.
   std::vector<std::string> errors() const;
 
-  // Adds what a later check found, with the lines of the fields.
+  // Adds what a later check found, with the lines of the fields. A field that was in error before
+  // is passed over: "missing" would be no news of one that could not be read.
   void add_errors(const FieldErrors& found);
 
  private:
@@ -41,7 +45,9 @@ class ConfigFile {
 
   std::string name_;
   v1::Config config_;
+  bool readable_ = false;
   FieldLines lines_;
+  std::set<std::string> in_error_;                   // fields
   std::vector<std::pair<int, std::string>> errors_;  // (line or 0, text without FILE:LINE)
 };
 

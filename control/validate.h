@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "control/config_file.h"
@@ -19,10 +20,12 @@ inline constexpr int kMaxBatch = 1'000;  // backends or ids in one request
 inline constexpr int kMaxBackendsPerService = 10'000;
 inline constexpr int kMaxKeys = 2;
 inline constexpr int kMaxPolicyParameters = 64;
+inline constexpr std::size_t kMaxPolicyText = 255;  // a parameter's name or value
 inline constexpr int kMaxWorkers = 128;
 inline constexpr int kMaxPorts = 32;
 inline constexpr int kMaxAddressesPerPort = 64;
 inline constexpr int kMaxListeners = 16;
+inline constexpr int kMaxAllowedPrefixes = 1'024;
 inline constexpr std::uint32_t kMaxWeight = 65'535;
 
 // Reads, checks and fills in the defaults of what the file leaves out, so that nobody else has to
@@ -32,6 +35,12 @@ ConfigFile load_and_validate(const std::string& path);
 // Everything about a configuration that can be told without the machine.
 FieldErrors validate_config(const v1::Config& config);
 void fill_in_defaults(v1::Config* config);
+
+// The parts of validate_config that are not services.
+FieldErrors validate_dataplane(const v1::Dataplane& dataplane);
+FieldErrors validate_control(const v1::Control& control);
+FieldErrors validate_metrics(const v1::Metrics& metrics);
+FieldErrors validate_agent(const v1::Agent& agent);
 
 // What a backend has to agree with.
 struct ServiceShape {
@@ -46,5 +55,25 @@ FieldErrors validate_service(const v1::Service& service, const std::string& path
 // Backends by themselves and among each other, the field being called path[i].
 FieldErrors validate_backends(const google::protobuf::RepeatedPtrField<v1::Backend>& backends,
                               const ServiceShape& service, const std::string& path);
+FieldErrors validate_service_name(const std::string& name, const std::string& path);
+FieldErrors validate_backend_id(const std::string& id, const std::string& path);
+
+// The rest of the node, as far as an address can collide with it.
+class Surroundings {
+ public:
+  virtual ~Surroundings() = default;
+  virtual bool is_own(const IpAddress& address) const = 0;
+  // The name of a service at that address (and port), for the message; empty if there is none.
+  virtual std::string service_at(const IpAddress& address) const = 0;
+  virtual std::string service_at(const IpAddress& address, std::uint16_t port) const = 0;
+  // service/id of a backend at that address, or empty.
+  virtual std::string backend_at(const IpAddress& address) const = 0;
+};
+
+// Why an address may not be a service's or a backend's here; empty if it may.
+std::string why_no_service_address(const IpAddress& address, const Surroundings& surroundings);
+std::string why_no_service_endpoint(const IpAddress& address, std::uint16_t port,
+                                    const Surroundings& surroundings);
+std::string why_no_backend_address(const IpAddress& address, const Surroundings& surroundings);
 
 }  // namespace crab

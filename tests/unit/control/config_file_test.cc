@@ -124,9 +124,9 @@ INSTANTIATE_TEST_SUITE_P(All, ConfigFileError, ::testing::ValuesIn(kBadFiles),
 
 TEST(ConfigFile, ReportsAllErrorsInTheOrderOfTheFile) {
   auto file = ConfigFile::parse("node: x\nservices:\n- port: y\n  nme: web\n", "f");
-  file.add_errors({{"services[0].name", "is missing"}, {"node", "late"}, {"", "whole file"}});
+  file.add_errors({{"services[0].name", "is missing"}, {"node", "is missing"}, {"", "whole file"}});
   EXPECT_THAT(file.errors(),
-              ElementsAre("f: whole file", HasSubstr("f:1: node: 'x'"), "f:1: node: late",
+              ElementsAre("f: whole file", HasSubstr("f:1: node: 'x'"),
                           HasSubstr("f:3: services[0].port: 'y'"),
                           "f:3: services[0].name: is missing", HasSubstr("f:4: services[0].nme")));
 }
