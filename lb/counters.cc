@@ -5,18 +5,33 @@
 
 #include <bit>
 #include <cerrno>
+#include <functional>
 #include <system_error>
 
 namespace crab {
 
 static_assert(sizeof(WorkerTotals) % sizeof(std::uint64_t) == 0);
 
+namespace {
+
+using Words = std::array<std::uint64_t, sizeof(WorkerTotals) / sizeof(std::uint64_t)>;
+
+template <typename Combine>
+WorkerTotals combine(const WorkerTotals& a, const WorkerTotals& b, Combine combine_words) {
+  auto words = std::bit_cast<Words>(a);
+  const auto other = std::bit_cast<Words>(b);
+  for (std::size_t i = 0; i < words.size(); ++i) words[i] = combine_words(words[i], other[i]);
+  return std::bit_cast<WorkerTotals>(words);
+}
+
+}  // namespace
+
 WorkerTotals& WorkerTotals::operator+=(const WorkerTotals& other) {
-  using Words = std::array<std::uint64_t, sizeof(WorkerTotals) / sizeof(std::uint64_t)>;
-  auto mine = std::bit_cast<Words>(*this);
-  const auto theirs = std::bit_cast<Words>(other);
-  for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += theirs[i];
-  return *this = std::bit_cast<WorkerTotals>(mine);
+  return *this = combine(*this, other, std::plus<>());
+}
+
+WorkerTotals& WorkerTotals::operator-=(const WorkerTotals& other) {
+  return *this = combine(*this, other, std::minus<>());
 }
 
 WorkerCounters::WorkerCounters()
@@ -36,7 +51,7 @@ void WorkerCounters::Unmap::operator()(Cell* cells) const { munmap(cells, n_cell
 // A sequence lock with one writer (Boehm, "Can seqlocks get along with programming language
 // memory models?", MSPC 2012, section 4).
 void WorkerCounters::publish() {
-  const auto words = std::bit_cast<std::array<std::uint64_t, kWords>>(pending_);
+  const auto words = std::bit_cast<Words>(pending_);
   const std::uint32_t sequence = sequence_.load(std::memory_order_relaxed);
   sequence_.store(sequence + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
@@ -45,7 +60,7 @@ void WorkerCounters::publish() {
 }
 
 WorkerTotals WorkerCounters::read() const {
-  std::array<std::uint64_t, kWords> words;
+  Words words;
   for (;;) {
     const std::uint32_t before = sequence_.load(std::memory_order_acquire);
     for (std::size_t i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);

@@ -35,6 +35,7 @@ struct WorkerTotals {
 
   std::uint64_t verdict(Verdict v) const { return n_verdicts[static_cast<std::size_t>(v)]; }
   WorkerTotals& operator+=(const WorkerTotals& other);
+  WorkerTotals& operator-=(const WorkerTotals& other);
 };
 
 class WorkerCounters {
