@@ -11,9 +11,10 @@ import sys
 import pytest
 import sandbox
 from capture import SYN, Capture
-from process import CommandFailed
-from topology import Topology
-from web import WebServer, make_file
+from load import HeldConnections, run_short
+from process import CommandFailed, wait_until
+from topology import Topology, in_url
+from web import PORT, WebServer, make_file
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,23 @@ def test_the_next_run_sweeps_what_a_killed_one_left():
     child.wait(60)
     sandbox.sweep()
     assert remains(name) == []
+
+
+def test_load_counts_every_connection(topology, servers, family):
+    address = topology.backends[0].address(family)
+    before = servers[0].n_accepted()
+    done = run_short(topology.clients[0], address, PORT, 500)
+    assert (done.by_backend, done.failures) == ({"b1": 500}, {})
+    done = run_short(topology.clients[0], address, PORT, 50, source_port=40000)
+    assert (done.by_backend, done.failures) == ({"b1": 50}, {})
+    assert servers[0].n_accepted() == before + 550
+    refused = run_short(topology.clients[0], address, PORT + 1, 5)
+    assert refused.failures == {"ConnectionRefusedError": 5}
+
+
+def test_held_connections_notice_what_breaks_one(topology, servers, family):
+    address = topology.backends[0].address(family)
+    with HeldConnections(topology.clients[0], address, PORT, 100) as held:
+        assert held.wait_for_requests(1000).failures == {}
+        topology.backends[0].run(["ss", "-K", "dst", in_url(topology.clients[0].address(family))])
+        wait_until(lambda: sum(held.tally().failures.values()) == 100, "100 broken connections")
