@@ -9,7 +9,7 @@ import signal
 import struct
 from dataclasses import dataclass
 
-from process import Daemon
+from process import Daemon, wait_until
 from sandbox import Namespace
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
@@ -56,8 +56,10 @@ def read_frames(path: pathlib.Path) -> list[tuple[float, bytes]]:
     if magic != 0xA1B2C3D4 or link_type != 1:
         raise ValueError(f"{path}: not a pcap file of Ethernet frames")
     frames, at = [], 24
-    while at < len(data):
+    while at + 16 <= len(data):
         seconds, microseconds, n_captured, _ = struct.unpack_from("=IIII", data, at)
+        if at + 16 + n_captured > len(data):
+            break  # still being written
         frames.append((seconds + microseconds / 1e6, data[at + 16:at + 16 + n_captured]))
         at += 16 + n_captured
     return frames
@@ -87,13 +89,20 @@ class Capture:
         self._daemon.wait_ready(lambda: "listening on" in self._daemon.output())
         return self
 
+    def wait_for(self, n_segments: int) -> None:
+        """Waits until that many are captured."""
+        wait_until(lambda: len(self._read()) >= n_segments, f"{n_segments} captured segments")
+
+    def _read(self) -> list[Segment]:
+        parsed = (parse_frame(time, frame) for time, frame in read_frames(self._path))
+        return [segment for segment in parsed if segment]
+
     def __exit__(self, *_) -> None:
         self._daemon.stop(signal.SIGINT)
         n_dropped = re.search(r"(\d+) packets? dropped by kernel", self._daemon.output())
         if n_dropped is None or int(n_dropped[1]) != 0:
             raise RuntimeError(f"the capture is not whole:\n{self._daemon.output()}")
-        parsed = (parse_frame(time, frame) for time, frame in read_frames(self._path))
-        self.segments = [segment for segment in parsed if segment]
+        self.segments = self._read()
 
     def per_connection(self) -> dict[tuple[str, int], list[Segment]]:
         """By source address and port, in the order captured."""

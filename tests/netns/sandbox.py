@@ -72,26 +72,32 @@ def sweep() -> None:
                 remove(name)
 
 
+def inside(name: str, host: str, command: Command) -> list[str]:
+    """The command as it runs on a host of a sandbox: in its network namespace and its cgroup.
+
+    Not by `ip netns exec`: that hides bpffs and cgroupfs.
+    """
+    enter = 'echo $$ > "$1" && shift && exec nsenter "$@"'
+    return ["sh", "-c", enter, "sh", f"{cgroup2_root() / name / host}/cgroup.procs",
+            f"--net={NETNS}/{name}-{host}", "--", *map(str, command)]
+
+
 class Namespace:
     """A network namespace with a cgroup and a directory of its own in the private bpffs."""
 
     def __init__(self, sandbox: "Sandbox", host: str):
         self.sandbox = sandbox
         self.host = host
-        self.netns_name = f"{sandbox.name}-{host}"
-        self.path = NETNS / self.netns_name
+        self.path = NETNS / f"{sandbox.name}-{host}"
         self.cgroup = sandbox.cgroup / host
         self.pin_directory = sandbox.directory / "bpf" / host
         self.cgroup.mkdir()
         self.pin_directory.mkdir()
-        run(["ip", "netns", "add", self.netns_name])
+        run(["ip", "netns", "add", self.path.name])
         self.run(["ip", "link", "set", "lo", "up"])
 
     def inside(self, command: Command) -> list[str]:
-        """The command as it runs in here. Not `ip netns exec`: that hides bpffs and cgroupfs."""
-        enter = 'echo $$ > "$1" && shift && exec nsenter "$@"'
-        return ["sh", "-c", enter, "sh", f"{self.cgroup}/cgroup.procs", f"--net={self.path}",
-                "--", *map(str, command)]
+        return inside(self.sandbox.name, self.host, command)
 
     def run(self, command: Command, **options) -> subprocess.CompletedProcess:
         """Runs to the end; a failure shows what it printed. Options as of process.run."""
