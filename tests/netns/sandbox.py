@@ -119,7 +119,6 @@ class Sandbox:
         self.directory = ROOT / self.name
         self.cgroup = cgroup2_root() / self.name
         self.daemons: list[Daemon] = []
-        self.namespaces: dict[str, Namespace] = {}
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "Sandbox":
@@ -154,10 +153,6 @@ class Sandbox:
     def keep(self) -> None:
         """Leaves everything running when this process ends, until `remove(name)`."""
         (self.directory / "keep").touch()
-
-    def add(self, host: str) -> Namespace:
-        self.namespaces[host] = Namespace(self, host)
-        return self.namespaces[host]
 
     def logs(self, n_lines: int = 40) -> str:
         """The ends of all logs, for a failure's report."""

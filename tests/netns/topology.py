@@ -53,9 +53,6 @@ class Host(Namespace):
     def address(self, family: str) -> str:
         return address(family, self.number)
 
-    def ethtool(self, interface: str, *features: str) -> None:
-        self.run(["ethtool", "-K", interface, *features])
-
 
 class Topology:
     """Made by create_topology()."""
@@ -63,7 +60,7 @@ class Topology:
     def __init__(self, sandbox: Sandbox, n_clients: int, n_backends: int, mtu: int):
         self.sandbox = sandbox
         self.mtu = mtu
-        self.fabric = sandbox.add("fabric")
+        self.fabric = Namespace(sandbox, "fabric")
         self.fabric.run(["ip", "link", "add", "br0", "mtu", mtu, "type", "bridge",
                          "forward_delay", "0", "mcast_snooping", "0"])
         self.fabric.run(["ip", "link", "set", "br0", "up"])
@@ -89,7 +86,6 @@ class Topology:
 
     def _add_linked(self, name: str, number: int, interface: str) -> Host:
         host = Host(self.sandbox, name, number)
-        self.sandbox.namespaces[name] = host
         host.run(["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0",
                   "net.ipv6.conf.default.accept_ra=0"])
         host.run(["ip", "link", "add", interface, "mtu", self.mtu, "type", "veth", "peer",
