@@ -59,7 +59,7 @@ void check(const std::string& why, const std::string& field, FieldErrors* errors
 }
 
 void check_policy(const v1::Policy& policy, const std::string& path, FieldErrors* errors) {
-  const std::string name = policy.name().empty() ? "round_robin" : policy.name();
+  const std::string name = policy.name().empty() ? kDefaultPolicy : policy.name();
   const crab_policy_ops* ops = find_policy(name);
   if (ops == nullptr) {
     std::string known;

@@ -27,6 +27,7 @@ inline constexpr int kMaxAddressesPerPort = 64;
 inline constexpr int kMaxListeners = 16;
 inline constexpr int kMaxAllowedPrefixes = 1'024;
 inline constexpr std::uint32_t kMaxWeight = 65'535;
+inline constexpr const char* kDefaultPolicy = "round_robin";
 
 // Reads, checks and fills in the defaults of what the file leaves out, so that nobody else has to
 // know them: what crab-lb runs with, and all that --check-config does.

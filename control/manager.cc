@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/manager.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/post.hpp>
+#include <stdexcept>
+#include <utility>
+
+namespace crab {
+namespace {
+
+constexpr std::chrono::seconds kRetryInterval{1};
+
+Failure describe(const std::exception& e) {
+  Failure failure{FailureCode::Internal,
+                  "PUBLISH_FAILED",
+                  "the datapath refused the change, which is not applied: " + std::string(e.what()),
+                  {},
+                  {}};
+  if (dynamic_cast<const PolicyError*>(&e) != nullptr) {
+    failure.code = FailureCode::InvalidArgument;
+    failure.reason = "POLICY_REFUSED";
+    failure.message = "the policy refused the backends: " + std::string(e.what());
+  } else if (dynamic_cast<const std::bad_alloc*>(&e) != nullptr) {
+    failure.code = FailureCode::ResourceExhausted;
+    failure.reason = "OUT_OF_MEMORY";
+    failure.message = "no memory for the change, which is not applied";
+  }
+  return failure;
+}
+
+std::optional<Failure> describe(const PublishOutcome& outcome) {
+  if (outcome.applied) return std::nullopt;
+  std::string workers;
+  for (const unsigned worker : outcome.stuck_workers) {
+    workers += (workers.empty() ? "" : ",") + std::to_string(worker);
+  }
+  return Failure{FailureCode::Unavailable,
+                 "WORKER_STUCK",
+                 "worker " + workers +
+                     " does not use the change yet; the change stays and takes "
+                     "effect there as soon as the worker goes on",
+                 {},
+                 {{"workers", workers}}};
+}
+
+Failure host_path_failure(const std::exception& e) {
+  return {FailureCode::Unavailable,
+          "HOST_PATH",
+          "the change stays, but the host interface could not follow and is tried again: " +
+              std::string(e.what()),
+          {},
+          {}};
+}
+
+// One line for start-up.
+std::string one_line(const std::string& service, const Failure& failure) {
+  std::string line = "service '" + service + "': " + failure.message;
+  for (const auto& [field, why] : failure.fields) line += "; " + field + ": " + why;
+  return line;
+}
+
+}  // namespace
+
+std::shared_ptr<Manager> Manager::make(boost::asio::io_context& io, Dataplane& dataplane,
+                                       std::uint8_t node, Clock now) {
+  return std::shared_ptr<Manager>(new Manager(io, dataplane, node, std::move(now)));
+}
+
+Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now)
+    : node_(node),
+      dataplane_(dataplane),
+      strand_(boost::asio::make_strand(io)),
+      desired_(dataplane, std::move(now)),
+      retry_timer_(io),
+      view_(std::make_shared<View>()) {}
+
+void Manager::start(const v1::Config& config) {
+  // Posted, because the dataplane may call back from inside resolve().
+  dataplane_.on_next_hop([weak = weak_from_this(), strand = strand_](const IpAddress& address,
+                                                                     const NextHopState& state) {
+    boost::asio::post(strand, [weak, address, state] {
+      if (const auto self = weak.lock()) self->next_hop_changed(address, state);
+    });
+  });
+  for (const auto& service : config.services()) {
+    ChangeEffect effect;
+    const auto failure = desired_.create_service(service, Owner::Config, &effect);
+    if (failure) throw std::runtime_error(one_line(service.name(), *failure));
+  }
+  publish();
+  if (problem_) throw std::runtime_error("first snapshot: " + problem_->message);
+}
+
+void Manager::stop() {
+  stopped_ = true;
+  retry_timer_.cancel();
+  waiting_.clear();
+}
+
+void Manager::submit(Change change, Done done) {
+  boost::asio::post(strand_, [self = shared_from_this(), change = std::move(change),
+                              done = std::move(done)]() mutable {
+    self->apply(std::move(change), std::move(done));
+  });
+}
+
+void Manager::apply(Change change, Done done) {
+  if (stopped_) return;
+  ChangeEffect effect;
+  if (const auto failure = change(desired_, &effect)) return done(failure, {view(), {}});
+  Waiting waiting{std::move(change), std::move(done), std::move(effect)};
+  // A repetition of what is in force already needs no publication; one of what is only on its way
+  // waits for it.
+  if (!waiting.effect.changed && waiting_.empty() && !problem_) return answer(waiting);
+  waiting_.push_back(std::move(waiting));
+  schedule_flush();
+}
+
+// The flush queues up behind the changes that have arrived by now, and so publishes them together.
+void Manager::schedule_flush() {
+  if (std::exchange(flush_scheduled_, true)) return;
+  boost::asio::post(strand_, [self = shared_from_this()] { self->flush(); });
+}
+
+void Manager::flush() {
+  flush_scheduled_ = false;
+  if (stopped_) return;
+  auto waiting = std::exchange(waiting_, {});
+  try {
+    publish();
+    for (const auto& one : waiting) answer(one);
+  } catch (const std::exception& e) {
+    desired_.rollback();
+    if (waiting.empty()) spdlog::error("publishing next hops failed, to be retried: {}", e.what());
+    if (waiting.size() == 1) waiting.front().done(describe(e), {view(), {}});
+    // One of several spoils it for all: each alone, so that only that one fails.
+    if (waiting.size() > 1) {
+      for (auto& one : waiting) retry_alone(one);
+    }
+    if (next_hops_changed_) retry_later();
+  }
+}
+
+void Manager::retry_alone(Waiting& waiting) {
+  waiting.effect = {};
+  if (const auto failure = waiting.change(desired_, &waiting.effect)) {
+    return waiting.done(failure, {view(), {}});
+  }
+  try {
+    if (waiting.effect.changed) publish();
+    answer(waiting);
+  } catch (const std::exception& e) {
+    desired_.rollback();
+    waiting.done(describe(e), {view(), {}});
+  }
+}
+
+void Manager::answer(const Waiting& waiting) const {
+  waiting.done(problem_, {view(), waiting.effect.removed_ids});
+}
+
+void Manager::next_hop_changed(const IpAddress& address, const NextHopState& state) {
+  if (!is_backend(address)) return;
+  const auto [info, fresh] = next_hops_.try_emplace(address);
+  if (!fresh && info->second.state == state) return;
+  info->second.state = state;
+  info->second.was_resolved |= state.next_hop.has_value();
+  next_hops_changed_ = true;
+  schedule_flush();
+}
+
+void Manager::publish() {
+  auto next = std::make_shared<View>();
+  next->revision = view()->revision + 1;
+  next->services.insert(desired_.services().begin(), desired_.services().end());
+  next->next_hops = next_hops_;
+  const PublishOutcome outcome = publish_measured(make_snapshot_spec(*next, node_));
+
+  desired_.mark();
+  next_hops_changed_ = false;
+  const bool had_problem = problem_.has_value();
+  problem_ = describe(outcome);
+  {
+    const std::scoped_lock lock(mutex_);
+    view_ = std::move(next);
+  }
+  try {
+    follow_addresses();
+  } catch (const std::exception& e) {
+    if (!problem_) problem_ = host_path_failure(e);
+  }
+  if (problem_) {
+    spdlog::error("revision {}: {}", view()->revision, problem_->message);
+    retry_later();
+  }
+  if (on_serving_ && had_problem != problem_.has_value()) on_serving_(!problem_);
+}
+
+PublishOutcome Manager::publish_measured(const SnapshotSpec& spec) {
+  const auto begin = std::chrono::steady_clock::now();
+  try {
+    const PublishOutcome outcome = dataplane_.publish(spec);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const auto& bounds = PublishStats::kBoundsSeconds;
+    const auto bucket = std::lower_bound(bounds.begin(), bounds.end(), took.count());
+    const std::scoped_lock lock(mutex_);
+    ++(outcome.applied ? stats_.n_applied : stats_.n_stuck);
+    ++stats_.n_by_latency[static_cast<std::size_t>(bucket - bounds.begin())];
+    stats_.sum_seconds += took.count();
+    return outcome;
+  } catch (...) {
+    const std::scoped_lock lock(mutex_);
+    ++stats_.n_failed;
+    throw;
+  }
+}
+
+// Has the host interface announce what is served, and next hops kept for what is balanced to. After
+// the swap, so that nothing is announced that the workers do not know.
+void Manager::follow_addresses() {
+  std::map<IpAddress, bool> announce;
+  std::vector<IpAddress> backends;
+  for (const auto& [name, record] : desired_.services()) {
+    announce[record->definition.address] |= record->definition.announce;
+    for (const auto& [id, backend] : record->backends) {
+      backends.push_back(backend.definition.address);
+    }
+  }
+  std::vector<VirtualAddress> virtual_addresses;
+  for (const auto& [address, wanted] : announce) virtual_addresses.push_back({address, wanted});
+  std::sort(backends.begin(), backends.end());
+  backends.erase(std::unique(backends.begin(), backends.end()), backends.end());
+
+  if (backends != backend_addresses_) {
+    backend_addresses_ = std::move(backends);
+    backends_due_ = true;
+    std::erase_if(next_hops_, [&](const auto& known) { return !is_backend(known.first); });
+  }
+  if (virtual_addresses != virtual_addresses_) {
+    virtual_addresses_ = std::move(virtual_addresses);
+    virtual_due_ = true;
+  }
+  // Due until the dataplane has taken them without throwing.
+  if (backends_due_) dataplane_.resolve(backend_addresses_);
+  backends_due_ = false;
+  if (virtual_due_) dataplane_.set_virtual_addresses(virtual_addresses_);
+  virtual_due_ = false;
+}
+
+bool Manager::is_backend(const IpAddress& address) const {
+  return std::binary_search(backend_addresses_.begin(), backend_addresses_.end(), address);
+}
+
+void Manager::retry_later() {
+  retry_timer_.expires_after(kRetryInterval);
+  retry_timer_.async_wait(boost::asio::bind_executor(
+      strand_, [weak = weak_from_this()](const boost::system::error_code& error) {
+        const auto self = weak.lock();
+        if (error || !self) return;
+        self->schedule_flush();
+      }));
+}
+
+std::shared_ptr<const View> Manager::view() const {
+  const std::scoped_lock lock(mutex_);
+  return view_;
+}
+
+PublishStats Manager::publish_stats() const {
+  const std::scoped_lock lock(mutex_);
+  return stats_;
+}
+
+}  // namespace crab

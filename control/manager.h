@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// The single writer. One Asio strand owns the desired state; changes come to it from any thread,
+// are applied at once, published together, and answered when every worker uses them.
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/desired_state.h"
+#include "control/view.h"
+#include "crab/v1/config.pb.h"
+
+namespace crab {
+
+// Of Dataplane::publish calls since the start.
+struct PublishStats {
+  static constexpr std::array<double, 12> kBoundsSeconds = {
+      0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5};
+  std::uint64_t n_applied = 0;
+  std::uint64_t n_stuck = 0;   // swapped, but some worker did not take it in time
+  std::uint64_t n_failed = 0;  // threw: the old snapshot stays
+  std::array<std::uint64_t, kBoundsSeconds.size() + 1> n_by_latency{};  // the last: above all
+  double sum_seconds = 0;
+};
+
+class Manager : public std::enable_shared_from_this<Manager> {
+ public:
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  // Preconditions: 1 <= node <= 255; io and dataplane outlive the last call of a handler.
+  static std::shared_ptr<Manager> make(boost::asio::io_context& io, Dataplane& dataplane,
+                                       std::uint8_t node,
+                                       Clock now = std::chrono::steady_clock::now);
+
+  // Before io runs: takes over the configured services and publishes them. Throws
+  // std::runtime_error with one line for the operator.
+  void start(const v1::Config& config);
+  // Nothing is published from now on; changes still waiting are answered by nobody.
+  void stop();
+
+  // Applies the change to the desired state: all of it or, returning a failure, nothing. May be
+  // called again after a rollback.
+  using Change = std::function<std::optional<Failure>(DesiredState&, ChangeEffect*)>;
+  struct Reply {
+    std::shared_ptr<const View> view;  // contains the change, when there is no failure
+    std::vector<std::string> removed_ids;
+  };
+  // On the strand, once: without a failure every worker uses the change. WORKER_STUCK and
+  // HOST_PATH are the failures after which the change stays.
+  using Done = std::function<void(const std::optional<Failure>&, const Reply&)>;
+  // Any thread.
+  void submit(Change change, Done done);
+
+  // Any thread: the newest published state.
+  std::shared_ptr<const View> view() const;
+  PublishStats publish_stats() const;
+
+  // Called on the strand with false when a publication is not fully in force, with true when one
+  // is again. Set it before start().
+  void on_serving(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
+
+ private:
+  struct Waiting {
+    Change change;
+    Done done;
+    ChangeEffect effect;
+  };
+
+  Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now);
+
+  void apply(Change change, Done done);
+  void schedule_flush();
+  void flush();
+  void retry_alone(Waiting& waiting);
+  void retry_later();
+  void answer(const Waiting& waiting) const;
+  void next_hop_changed(const IpAddress& address, const NextHopState& state);
+
+  // Throws what Dataplane::publish throws, with nothing changed; otherwise what is desired is
+  // published, and problem_ says what keeps it from being in force.
+  void publish();
+  PublishOutcome publish_measured(const SnapshotSpec& spec);
+  void follow_addresses();
+  bool is_backend(const IpAddress& address) const;
+
+  const std::uint8_t node_;
+  Dataplane& dataplane_;
+  const boost::asio::strand<boost::asio::io_context::executor_type> strand_;
+
+  // Strand only.
+  DesiredState desired_;
+  std::map<IpAddress, NextHopInfo> next_hops_;  // of exactly the backends' addresses
+  // What the dataplane was told last, or, while due, is to be told.
+  std::vector<VirtualAddress> virtual_addresses_;
+  std::vector<IpAddress> backend_addresses_;  // sorted
+  bool virtual_due_ = false;
+  bool backends_due_ = false;
+  std::vector<Waiting> waiting_;
+  bool flush_scheduled_ = false;
+  bool next_hops_changed_ = false;
+  bool stopped_ = false;
+  std::optional<Failure> problem_;
+  std::function<void(bool)> on_serving_;
+  boost::asio::steady_timer retry_timer_;
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<const View> view_;  // guarded by mutex_; written by the strand
+  PublishStats stats_;                // guarded by mutex_; written by the strand
+};
+
+}  // namespace crab

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/metrics.h"
+
+#include <prometheus/collectable.h>
+#include <prometheus/exposer.h>
+#include <prometheus/metric_family.h>
+
+#include <exception>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "control/convert.h"
+#include "control/version.h"
+
+namespace crab {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+class Family {
+ public:
+  Family(const char* name, const char* help, MetricType type) {
+    family_.name = name;
+    family_.help = help;
+    family_.type = type;
+  }
+  Family& add(Labels labels, std::uint64_t value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    // Doubles are what Prometheus has: exact up to 2^53.
+    const auto number = static_cast<double>(value);
+    if (family_.type == MetricType::Counter) metric.counter.value = number;
+    if (family_.type == MetricType::Gauge) metric.gauge.value = number;
+    family_.metric.push_back(std::move(metric));
+    return *this;
+  }
+  MetricFamily take() { return std::move(family_); }
+
+ private:
+  MetricFamily family_;
+};
+
+Family counter(const char* name, const char* help) { return {name, help, MetricType::Counter}; }
+Family gauge(const char* name, const char* help) { return {name, help, MetricType::Gauge}; }
+
+using Families = std::vector<MetricFamily>;
+
+void collect_workers(const Dataplane& dataplane, Families* out) {
+  auto received = counter("crab_packets_received_total", "Packets received, by worker.");
+  auto bytes = counter("crab_bytes_received_total", "Bytes of frames received, by worker.");
+  auto verdicts =
+      counter("crab_packets_total",
+              "Packets by worker, verdict and its class; their sum is what was received.");
+  auto recalled = counter("crab_recall_retransmissions_total",
+                          "Retransmitted SYNs sent where the first one went.");
+  auto stale = counter("crab_recall_stale_total",
+                       "Retransmitted SYNs chosen anew, their backend being no longer eligible.");
+  auto evicted = counter("crab_recall_evicted_young_total",
+                         "Recent-SYN entries pushed out before 3 s: the table is too small.");
+  auto host = counter("crab_host_to_wire_packets_total", "Linux's packets sent out by workers.");
+  auto host_drops =
+      counter("crab_host_to_wire_drops_total", "Linux's packets that the port did not take.");
+  auto bursts = counter("crab_bursts_total", "Bursts that held packets.");
+  auto empty = counter("crab_empty_polls_total", "Polls that found nothing.");
+  for (unsigned w = 0; w < dataplane.n_workers(); ++w) {
+    const WorkerTotals totals = dataplane.counters(w).read();
+    const ClientMetric::Label worker{"worker", std::to_string(w)};
+    received.add({worker}, totals.n_rx_packets);
+    bytes.add({worker}, totals.n_rx_bytes);
+    for (std::size_t i = 0; i < kVerdictCount; ++i) {
+      const auto verdict = static_cast<Verdict>(i);
+      verdicts.add({worker,
+                    {"verdict", std::string(name_of(verdict))},
+                    {"class", std::string(name_of(class_of(verdict)))}},
+                   totals.verdict(verdict));
+    }
+    recalled.add({worker}, totals.n_recalled);
+    stale.add({worker}, totals.n_recall_stale);
+    evicted.add({worker}, totals.n_recall_evicted);
+    host.add({worker}, totals.n_host_to_wire);
+    host_drops.add({worker}, totals.n_host_to_wire_drops);
+    bursts.add({worker}, totals.n_bursts);
+    empty.add({worker}, totals.n_empty_polls);
+  }
+  for (auto* family : {&received, &bytes, &verdicts, &recalled, &stale, &evicted, &host,
+                       &host_drops, &bursts, &empty}) {
+    out->push_back(family->take());
+  }
+}
+
+void collect_services(const View& view, const Dataplane& dataplane, Families* out) {
+  auto assigned = counter("crab_service_assigned_connections_total",
+                          "Connections given to a backend, by service.");
+  auto refused = counter("crab_service_refused_packets_total",
+                         "SYNs to the service that were not redirected.");
+  auto backends = gauge("crab_service_backends", "Registered backends.");
+  auto eligible = gauge("crab_service_eligible_backends", "Backends that get new connections.");
+  auto by_backend = counter(
+      "crab_backend_assigned_connections_total",
+      "Connections given to the backend's address and port, whichever service they came by.");
+  auto up = gauge("crab_backend_eligible", "Whether the backend gets new connections.");
+  for (const auto& [name, record] : view.services) {
+    const ClientMetric::Label service{"service", name};
+    assigned.add({service}, count_assigned(dataplane, *record));
+    refused.add({service}, count_refused(dataplane, *record));
+    backends.add({service}, record->backends.size());
+    eligible.add({service}, view.count_eligible(*record));
+    for (const auto& [id, backend] : record->backends) {
+      const Labels labels{service, {"backend", id}};
+      by_backend.add(labels, count_assigned(dataplane, backend));
+      up.add(labels, view.health_of(backend.definition.address) == Health::Healthy);
+    }
+  }
+  for (auto* family : {&assigned, &refused, &backends, &eligible, &by_backend, &up}) {
+    out->push_back(family->take());
+  }
+}
+
+MetricFamily publish_latency(const PublishStats& stats) {
+  MetricFamily family;
+  family.name = "crab_publish_duration_seconds";
+  family.help = "From building a snapshot until every worker uses it.";
+  family.type = MetricType::Histogram;
+  ClientMetric metric;
+  auto& histogram = metric.histogram;
+  for (std::size_t i = 0; i < stats.n_by_latency.size(); ++i) {
+    histogram.sample_count += stats.n_by_latency[i];
+    if (i == PublishStats::kBoundsSeconds.size()) break;  // +Inf is the serializer's
+    histogram.bucket.push_back({histogram.sample_count, PublishStats::kBoundsSeconds[i]});
+  }
+  histogram.sample_sum = stats.sum_seconds;
+  family.metric.push_back(std::move(metric));
+  return family;
+}
+
+class Collector : public prometheus::Collectable {
+ public:
+  Collector(std::shared_ptr<const Manager> manager, const Dataplane& dataplane)
+      : manager_(std::move(manager)), dataplane_(dataplane) {}
+
+  Families Collect() const override {
+    Families families;
+    const auto view = manager_->view();
+    const PublishStats stats = manager_->publish_stats();
+    collect_workers(dataplane_, &families);
+    collect_services(*view, dataplane_, &families);
+    families.push_back(counter("crab_publishes_total", "Snapshots published, by result.")
+                           .add({{"result", "applied"}}, stats.n_applied)
+                           .add({{"result", "stuck"}}, stats.n_stuck)
+                           .add({{"result", "failed"}}, stats.n_failed)
+                           .take());
+    families.push_back(publish_latency(stats));
+    families.push_back(
+        gauge("crab_revision", "Revision of the published state.").add({}, view->revision).take());
+    families.push_back(
+        gauge("crab_build_info", "1, with the version.").add({{"version", kVersion}}, 1).take());
+    return families;
+  }
+
+ private:
+  const std::shared_ptr<const Manager> manager_;
+  const Dataplane& dataplane_;
+};
+
+}  // namespace
+
+std::shared_ptr<prometheus::Collectable> make_collector(std::shared_ptr<const Manager> manager,
+                                                        const Dataplane& dataplane) {
+  return std::make_shared<Collector>(std::move(manager), dataplane);
+}
+
+Metrics::Metrics(const std::string& listen, std::shared_ptr<const Manager> manager,
+                 const Dataplane& dataplane)
+    : collector_(make_collector(std::move(manager), dataplane)) {
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(listen, 1);
+  } catch (const std::exception& e) {
+    throw std::runtime_error("metrics.listen " + listen + ": cannot listen: " + e.what());
+  }
+  exposer_->RegisterCollectable(collector_);
+}
+
+Metrics::~Metrics() = default;
+
+}  // namespace crab
