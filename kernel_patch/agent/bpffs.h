@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pin directory: where the endpoint's maps, its sweep and its cgroup link outlive the agent.
+//
+//   PIN_DIR/            locked by the one agent that may change it
+//   PIN_DIR/v1/         named after CRAB_LAYOUT_VERSION
+//     services pending flows origins prefixes echoes settings counters    maps
+//     sweep             the program that removes what has expired
+//     socket            the link of the sock_ops program to its cgroup
+#pragma once
+
+#include <string>
+
+#include "kernel_patch/agent/unique_fd.h"
+
+namespace crab {
+
+class PinDirectory {
+ public:
+  // Mounts bpffs on /sys/fs/bpf if path is below it and nothing is mounted there, makes the
+  // directories and takes the lock. Throws AgentError: no bpffs there, another agent has the lock,
+  // or maps of another layout are in it.
+  static PinDirectory claim(const std::string& path);
+  // Of an endpoint that is installed, without a lock. Throws AgentError if there is none.
+  static PinDirectory of_installed(const std::string& path);
+
+  // Of a map, program or link in it.
+  std::string pin(const std::string& name) const { return versioned_ + "/" + name; }
+  bool has(const std::string& name) const;
+  // Removes a pin; none is no error.
+  void unpin(const std::string& name) const;
+  // Removes every pin and the directory of this layout.
+  void clear() const;
+
+ private:
+  PinDirectory(const std::string& path, UniqueFd lock);
+
+  std::string path_;
+  std::string versioned_;
+  UniqueFd lock_;
+};
+
+}  // namespace crab

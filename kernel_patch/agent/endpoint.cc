@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel_patch/agent/endpoint.h"
+
+#include <asm/socket.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "crab.skel.h"
+#include "kernel_patch/agent/agent_error.h"
+#include "kernel_patch/agent/tc_attachment.h"
+
+namespace crab {
+namespace {
+
+constexpr char kSweepPin[] = "sweep";
+constexpr char kSocketPin[] = "socket";
+
+// libbpf's last complaint, which says more than the errno that follows it.
+std::string& last_complaint() {
+  static std::string text;
+  return text;
+}
+
+int keep_complaint(libbpf_print_level level, const char* format, va_list arguments) {
+  char line[1024];
+  const int n = std::vsnprintf(line, sizeof line, format, arguments);
+  std::string text(line);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  SPDLOG_DEBUG("{}", text);
+  if (level == LIBBPF_WARN) last_complaint() = text;
+  return n;
+}
+
+AgentError failure(const std::string& what, int err) {
+  const std::string& detail = last_complaint();
+  return AgentError(
+      fmt::format("{}: {}{}{}", what, std::strerror(-err), detail.empty() ? "" : "; ", detail));
+}
+
+UniqueFd open_cgroup(const std::string& path) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) throw AgentError(fmt::format("--cgroup {}: {}", path, std::strerror(errno)));
+  struct statfs info {};
+  if (fstatfs(fd.get(), &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) {
+    throw AgentError(fmt::format(
+        "--cgroup {}: not on a cgroup v2 hierarchy: mount -t cgroup2 none DIRECTORY makes one",
+        path));
+  }
+  return fd;
+}
+
+// Whether the link is still that of this cgroup: it may have been removed, or another one be meant.
+bool is_link_of(const bpf_link* link, const UniqueFd& cgroup) {
+  bpf_link_info info{};
+  __u32 size = sizeof info;
+  struct stat directory {};
+  return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) == 0 &&
+         fstat(cgroup.get(), &directory) == 0 && info.cgroup.cgroup_id == directory.st_ino;
+}
+
+void detach_sockets(const PinDirectory& directory) {
+  if (!directory.has(kSocketPin)) return;
+  bpf_link* link = bpf_link__open(directory.pin(kSocketPin).c_str());
+  if (link != nullptr) {
+    bpf_link__detach(link);
+    bpf_link__destroy(link);
+  }
+  directory.unpin(kSocketPin);
+}
+
+}  // namespace
+
+std::uint64_t current_netns_cookie() {
+  const UniqueFd probe(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (getsockopt(probe.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0) {
+    throw AgentError(
+        fmt::format("the kernel does not tell its network namespace: {}; "
+                    "crab-agent needs Linux 6.1 or later",
+                    std::strerror(errno)));
+  }
+  return cookie;
+}
+
+Endpoint::Endpoint(const EndpointOptions& options, const EndpointConfig& config)
+    : directory_((libbpf_set_print(keep_complaint), PinDirectory::claim(options.pin_directory))),
+      programs_(crab_bpf__open(), crab_bpf__destroy) {
+  std::vector<Interface> interfaces;
+  for (const std::string& name : options.interfaces) interfaces.push_back(find_interface(name));
+  load(options);
+  maps_ = std::make_unique<KernelMaps>(directory_);
+
+  crab_settings settings = maps_->settings();
+  const std::uint64_t cookie = current_netns_cookie();
+  if (settings.netns_cookie != 0 && settings.netns_cookie != cookie) {
+    throw AgentError(fmt::format(
+        "{} belongs to another network namespace: give this agent another --pin-dir, or run "
+        "`crab-agent remove --force --pin-dir {}` if that namespace is gone",
+        options.pin_directory, options.pin_directory));
+  }
+  settings.netns_cookie = cookie;
+  settings.learn_mac = options.learn_next_hop ? 1 : 0;
+  maps_->set_settings(settings);
+  maps_->apply(config);
+
+  const int ingress = bpf_program__fd(programs_->progs.crab_ingress);
+  const int egress = bpf_program__fd(programs_->progs.crab_egress);
+  for (const Interface& interface : interfaces) attach_tc(interface, ingress, egress);
+  for (const Interface& other : all_interfaces()) {
+    const bool is_wanted = std::any_of(interfaces.begin(), interfaces.end(),
+                                       [&](const Interface& i) { return i.index == other.index; });
+    if (!is_wanted) detach_tc(other);
+  }
+  if (options.roles & CRAB_ROLE_CLIENT) {
+    attach_sockets(options.cgroup);
+  } else {
+    detach_sockets(directory_);
+  }
+}
+
+Endpoint::~Endpoint() = default;
+
+void Endpoint::load(const EndpointOptions& options) {
+  if (!programs_) throw failure("cannot open the BPF programs", -errno);
+  programs_->rodata->roles = options.roles;
+  programs_->rodata->netns_cookie = current_netns_cookie();
+  bpf_map__set_max_entries(programs_->maps.flows, options.max_flows);
+  bpf_map__set_max_entries(programs_->maps.origins, options.max_flows);
+  bpf_map__set_max_entries(programs_->maps.pending, options.max_pending);
+  bpf_map__set_max_entries(programs_->maps.echoes, options.max_echoes);
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, programs_->obj) {
+    const std::string name = bpf_map__name(map);
+    if (name.find('.') != std::string::npos || name == "scratches") continue;
+    bpf_map__set_pin_path(map, directory_.pin(name).c_str());
+  }
+  last_complaint().clear();
+  if (const int err = crab_bpf__load(programs_.get()); err != 0) {
+    throw failure(err == -EINVAL ? "cannot load the BPF programs (if limits changed, "
+                                   "`crab-agent remove` first)"
+                                 : "cannot load the BPF programs",
+                  err);
+  }
+  directory_.unpin(kSweepPin);
+  if (const int err =
+          bpf_program__pin(programs_->progs.crab_sweep, directory_.pin(kSweepPin).c_str());
+      err != 0) {
+    throw failure("cannot pin the sweep", err);
+  }
+}
+
+void Endpoint::attach_sockets(const std::string& cgroup) const {
+  const UniqueFd cgroup_fd = open_cgroup(cgroup);
+  bpf_program* program = programs_->progs.crab_socket;
+  bpf_link* link = nullptr;
+  if (directory_.has(kSocketPin)) link = bpf_link__open(directory_.pin(kSocketPin).c_str());
+  if (link != nullptr && is_link_of(link, cgroup_fd)) {
+    const int err = bpf_link__update_program(link, program);
+    bpf_link__destroy(link);
+    if (err != 0) throw failure("cannot replace the sock_ops program", err);
+    return;
+  }
+  // The new link first: two programs of ours on one socket write the offer once, because the
+  // second finds its room taken or the option present.
+  bpf_link* fresh = bpf_program__attach_cgroup(program, cgroup_fd.get());
+  if (fresh == nullptr) throw failure(fmt::format("--cgroup {}", cgroup), -errno);
+  if (link != nullptr) bpf_link__destroy(link);
+  detach_sockets(directory_);
+  const int err = bpf_link__pin(fresh, directory_.pin(kSocketPin).c_str());
+  bpf_link__destroy(fresh);
+  if (err != 0) throw failure("cannot pin the link to the cgroup", err);
+}
+
+void Endpoint::sweep() const { crab::sweep(directory_); }
+
+void sweep(const PinDirectory& directory) {
+  const UniqueFd program(bpf_obj_get(directory.pin(kSweepPin).c_str()));
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
+  if (!program || bpf_prog_test_run_opts(program.get(), &options) != 0) {
+    throw AgentError(fmt::format("cannot sweep: {}", std::strerror(errno)));
+  }
+}
+
+void uninstall(const PinDirectory& directory) {
+  detach_sockets(directory);
+  for (const Interface& interface : all_interfaces()) detach_tc(interface);
+  directory.clear();
+}
+
+}  // namespace crab

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// crab-agent: the command line, and nothing else.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+
+#include "kernel_patch/agent/agent_error.h"
+#include "kernel_patch/agent/run.h"
+
+namespace {
+
+constexpr char kDefaultPinDirectory[] = "/sys/fs/bpf/crab";
+constexpr char kDefaultCgroup[] = "/sys/fs/cgroup";
+
+const std::map<std::string, unsigned> kRoles = {
+    {"client", CRAB_ROLE_CLIENT},
+    {"server", CRAB_ROLE_SERVER},
+    {"both", CRAB_ROLE_CLIENT | CRAB_ROLE_SERVER},
+};
+
+void add_pin_directory(CLI::App* command, std::string* path) {
+  command->add_option("--pin-dir", *path, "Where maps and links outlive the agent, on a bpffs")
+      ->capture_default_str();
+}
+
+void add_run(CLI::App* app, crab::RunOptions* options) {
+  CLI::App* command = app->add_subcommand("run", "Install the endpoint, or take it over, and stay");
+  crab::EndpointOptions* endpoint = &options->endpoint;
+  command->add_option("--config", options->config_path, "The file shared with the appliance")
+      ->required();
+  command->add_option("--role", endpoint->roles, "client, server or both")
+      ->required()
+      ->transform(CLI::CheckedTransformer(kRoles));
+  command->add_option("--interface", endpoint->interfaces, "Where the service's packets pass")
+      ->required();
+  command->add_option("--cgroup", endpoint->cgroup, "Offer for sockets of its processes (client)")
+      ->capture_default_str();
+  add_pin_directory(command, &endpoint->pin_directory);
+  command->add_option("--max-flows", endpoint->max_flows, "Redirected connections (client)")
+      ->check(CLI::Range(1U, 1U << 24))
+      ->capture_default_str();
+  command->add_option("--max-pending", endpoint->max_pending, "Unanswered SYNs (client)")
+      ->check(CLI::Range(1U, 1U << 24))
+      ->capture_default_str();
+  command->add_option("--max-echoes", endpoint->max_echoes, "Remembered SYNs (server)")
+      ->check(CLI::Range(1U, 1U << 24))
+      ->capture_default_str();
+  command->add_flag("!--no-learnt-next-hop", endpoint->learn_next_hop,
+                    "Ask the neighbour table for every packet");
+  command->callback([options] { crab::run(*options); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("crab-agent: connection redirection on client and backend hosts");
+  app.require_subcommand(1);
+  crab::RunOptions run_options;
+  run_options.endpoint.cgroup = kDefaultCgroup;
+  run_options.endpoint.pin_directory = kDefaultPinDirectory;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("crab-agent"));
+  spdlog::set_pattern("%n: %l: %v");
+  add_run(&app, &run_options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const crab::AgentError& error) {
+    std::fprintf(stderr, "crab-agent: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What the pinned maps hold: shared by the BPF programs and crab-agent.  Any
+ * change of a struct, or of a map's type, is a new CRAB_LAYOUT_VERSION: an agent never takes
+ * over maps of another version.
+ *
+ * Addresses are 16 bytes, IPv4 ones IPv4-mapped (RFC 4291, 2.5.5.2), so that
+ * one key serves both families and dual-stack sockets.  __be fields are in network byte
+ * order; times are CLOCK_MONOTONIC nanoseconds, 0 means never.
+ */
+#ifndef CRAB_LAYOUT_H
+#define CRAB_LAYOUT_H
+
+#include <linux/types.h>
+
+#include "kernel_patch/uapi/crab_redirect.h"
+
+#define CRAB_LAYOUT_VERSION 1
+
+#define CRAB_MAX_SERVICES 4096
+#define CRAB_MAX_PREFIXES 1024
+#define CRAB_MAX_KEYS 2
+/* Defaults of what `crab-agent run` lets the operator choose. */
+#define CRAB_MAX_FLOWS 131072
+#define CRAB_MAX_PENDING 65536
+#define CRAB_MAX_ECHOES 65536
+
+#define CRAB_ROLE_CLIENT 0x1
+#define CRAB_ROLE_SERVER 0x2
+
+struct crab_addr {
+	__be32 w[4];
+};
+
+/* services: what to offer to. */
+struct crab_service_key {
+	struct crab_addr vip;
+	__be16 port;
+	__u16 zero;
+};
+
+struct crab_service {
+	__u8 form;	/* CRAB_OPT_LEN_ADDR, _TAG, _ADDR_TAG or CRAB_PAPER_OPT_LEN */
+	__u8 n_keys;	/* 0: not keyed */
+	__u8 zero[2];
+	__u8 keys[CRAB_MAX_KEYS][CRAB_KEY_LEN];
+};
+
+/* pending: connections whose SYN is out and not yet answered. */
+struct crab_pending_key {
+	struct crab_addr client;
+	__be16 port;
+	__u16 zero;
+	__be32 isn;
+};
+
+struct crab_pending {
+	struct crab_service_key service;
+	/* As it was when the offer was made: a removed service ends no handshake. */
+	struct crab_service terms;
+	__u32 cb_flags;	/* sock_ops flags that were set before ours */
+	__u64 cookie;	/* the socket's */
+	__u64 expires_ns;
+};
+
+/* The two ends as this host sees them: local is the client (or, in echoes, the server). */
+struct crab_tuple {
+	struct crab_addr local;
+	struct crab_addr remote;
+	__be16 lport;
+	__be16 rport;
+};
+
+struct crab_target {
+	struct crab_addr addr;
+	__be16 port;
+	__u8 mac[6];		/* whom the backend's last packet came from on the link */
+	__u32 ifindex;		/* where the SYN-ACK arrived */
+	__u32 zero;
+	__u64 mac_until_ns;	/* until then mac is good; later ask the neighbour table */
+};
+
+/* crab_flow.state */
+#define CRAB_FLOW_CURRENT 0x1	/* which target packets take */
+#define CRAB_FLOW_CLAIMED 0x2	/* the other target is being written */
+#define CRAB_FLOW_DEAD 0x4	/* the sweep is deleting it */
+
+/*
+ * flows: {client, VIP:vport} -> the backend.  Elements change in place and only
+ * the sweep deletes them.  The redirect of a reused port goes into the target that is not
+ * current, between two atomic changes of state, so that no packet sees half of it; until
+ * then the old target is still there for a late FIN and the RST that answers it.
+ */
+struct crab_flow {
+	struct crab_target target[2];
+	__u32 state;
+	__be32 isn;		/* of the SYN that led to the current target */
+	__u64 cookie;		/* of its socket; an older one cannot expire it */
+	__u64 expires_ns;	/* set when the socket closes */
+};
+
+/* origins: {client, DIP:dport} -> the virtual address the socket knows. */
+struct crab_origin {
+	struct crab_service_key service;
+	__u8 mac[6];
+	__u16 zero;
+	__u32 zero2;
+	__u64 seen_ns;		/* when the flow's target learnt mac last */
+};
+
+/* prefixes: an LPM trie over mapped addresses; an IPv4 /8 is 104 bits long. */
+struct crab_prefix {
+	__u32 length;
+	struct crab_addr addr;
+};
+
+/* echoes: {server, client} -> the option to echo; LRU. */
+struct crab_echo {
+	__be32 isn;
+	__u32 syn_len;		/* sequence numbers the SYN takes: 1 + its data */
+	__u8 n_sent;		/* saturates */
+	__u8 len;		/* of option, a multiple of four */
+	__u8 option[CRAB_OPT_LEN_ADDR_TAG];	/* kind 42 with two NOPs in front */
+	__u8 zero[2];
+};
+
+/* settings: one element. */
+struct crab_settings {
+	__u64 netns_cookie;	/* the namespace that the maps belong to */
+	__u32 n_prefixes;	/* 0: every backend address is allowed */
+	__u32 learn_mac;	/* 0: always ask the neighbour table */
+};
+
+#endif /* CRAB_LAYOUT_H */
