@@ -29,7 +29,7 @@ bool sleeps_when_idle(const v1::Dataplane& dataplane) {
 }  // namespace
 
 DpdkDataplane::DpdkDataplane(const v1::Config& config, boost::asio::io_context& io)
-    : link_timer_(io) {
+    : link_timer_(io), eligibility_log_(io) {
   const v1::Dataplane& dataplane = config.dataplane();
   const auto n_workers = static_cast<unsigned>(dataplane.workers_size());
   const std::vector<unsigned> cpus = allowed_cpus();
@@ -190,15 +190,23 @@ void DpdkDataplane::follow_links() {
 }
 
 PublishOutcome DpdkDataplane::publish(const SnapshotSpec& spec) {
-  return publisher_->publish(std::make_unique<const Snapshot>(spec), kPublishBound);
+  const PublishOutcome outcome =
+      publisher_->publish(std::make_unique<const Snapshot>(spec), kPublishBound);
+  eligibility_log_.published(spec);
+  return outcome;
 }
 
 void DpdkDataplane::resolve(const std::vector<IpAddress>& backend_addresses) {
+  eligibility_log_.keep_only(backend_addresses);
   neighbors_->resolve(backend_addresses);
 }
 
 void DpdkDataplane::on_next_hop(NextHopCallback callback) {
-  neighbors_->on_next_hop(std::move(callback));
+  neighbors_->on_next_hop(
+      [this, callback = std::move(callback)](const IpAddress& address, const NextHopState& state) {
+        eligibility_log_.next_hop_changed(address, state);
+        callback(address, state);
+      });
 }
 
 void DpdkDataplane::set_virtual_addresses(const std::vector<VirtualAddress>& addresses) {

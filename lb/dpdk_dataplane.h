@@ -12,6 +12,7 @@
 #include "control/dataplane.h"
 #include "crab/v1/config.pb.h"
 #include "lb/eal.h"
+#include "lb/eligibility_log.h"
 #include "lb/host_interface.h"
 #include "lb/host_path.h"
 #include "lb/kernel_side.h"
@@ -64,6 +65,7 @@ class DpdkDataplane final : public Dataplane {
   std::unique_ptr<NeighborFollower> neighbors_;
   std::vector<bool> link_was_up_;  // of ports_
   boost::asio::steady_timer link_timer_;
+  EligibilityLog eligibility_log_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

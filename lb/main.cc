@@ -17,6 +17,7 @@
 #include "control/config_file.h"
 #include "control/server.h"
 #include "control/validate.h"
+#include "control/version.h"
 #include "lb/dpdk_dataplane.h"
 #include "lb/logging.h"
 #include "lb/single_instance.h"
@@ -88,7 +89,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   Options options;
   CLI::App app("crab-lb: connection-redirect load balancer for TCP");
-  app.set_version_flag("--version", "crab-lb " CRAB_VERSION);
+  app.set_version_flag("--version", std::string("crab-lb ") + crab::kVersion);
   app.add_option("--config", options.config, "configuration file (YAML)")->required();
   app.add_flag("--check-config", options.check_config,
                "check the configuration file and exit: 0 if it is valid, 1 and a line for each "

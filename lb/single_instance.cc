@@ -41,7 +41,11 @@ InterfaceClaim::~InterfaceClaim() { close(socket_); }
 SocketClaim::SocketClaim(const std::string& path) {
   const std::string lock = path + ".lock";
   std::error_code ignored;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const auto directory = std::filesystem::path(path).parent_path();
+  // As control makes it (control/listener.h): who may list it may see the socket.
+  if (std::filesystem::create_directories(directory, ignored)) {
+    std::filesystem::permissions(directory, std::filesystem::perms(0750), ignored);
+  }
   file_ = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file_ < 0) {
     throw StartupError(
