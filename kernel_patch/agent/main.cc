@@ -8,7 +8,9 @@
 #include <map>
 
 #include "kernel_patch/agent/agent_error.h"
+#include "kernel_patch/agent/remove.h"
 #include "kernel_patch/agent/run.h"
+#include "kernel_patch/agent/status.h"
 
 namespace {
 
@@ -53,17 +55,51 @@ void add_run(CLI::App* app, crab::RunOptions* options) {
   command->callback([options] { crab::run(*options); });
 }
 
+struct StatusOptions {
+  std::string pin_directory;
+  std::string output = "table";
+  bool with_flows = false;
+};
+
+void add_status(CLI::App* app, StatusOptions* options) {
+  CLI::App* command = app->add_subcommand("status", "Show counters, services and connections");
+  add_pin_directory(command, &options->pin_directory);
+  command->add_option("-o,--output", options->output, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->add_flag("--flows", options->with_flows, "List every redirected connection");
+  command->callback([options] {
+    const crab::Status status = crab::read_status(options->pin_directory, options->with_flows);
+    std::fputs((options->output == "json" ? status_json(status) : status_table(status)).c_str(),
+               stdout);
+  });
+}
+
+void add_remove(CLI::App* app, crab::RemoveOptions* options) {
+  CLI::App* command =
+      app->add_subcommand("remove", "Stop offering, wait for connections to end, unload");
+  add_pin_directory(command, &options->pin_directory);
+  command->add_flag("--force", options->force, "Do not wait: redirected connections break");
+  command->add_option("--timeout", options->timeout, "Seconds to wait for connections")
+      ->capture_default_str();
+  command->callback([options] { crab::remove(*options); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("crab-agent: connection redirection on client and backend hosts");
   app.require_subcommand(1);
   crab::RunOptions run_options;
+  StatusOptions status_options{.pin_directory = kDefaultPinDirectory};
+  crab::RemoveOptions remove_options{.pin_directory = kDefaultPinDirectory};
   run_options.endpoint.cgroup = kDefaultCgroup;
   run_options.endpoint.pin_directory = kDefaultPinDirectory;
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crab-agent"));
   spdlog::set_pattern("%n: %l: %v");
   add_run(&app, &run_options);
+  add_status(&app, &status_options);
+  add_remove(&app, &remove_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
