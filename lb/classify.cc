@@ -3,40 +3,56 @@
 
 #include <rte_hash.h>
 
+#include <cstring>
+
 #include "lb/parse.h"
 
 namespace crab {
 namespace {
 
 // One bulk look-up for the burst's packets of one family. rte_hash prefetches both candidate
-// buckets of every key before it compares any, which is what a look-up at a time cannot do.
+// buckets of every key before it compares any, which is what a look-up at a time cannot do. A key
+// that repeats the one before it, as those of a busy service do, is looked up once.
 template <typename Key>
-struct Batch {
-  alignas(64) Key keys[kMaxBurst];
-  const void* pointers[kMaxBurst];
-  hash_sig_t hashes[kMaxBurst];
-  std::uint8_t packets[kMaxBurst];
-  unsigned n = 0;
-
+class Batch {
+ public:
   void add(std::uint8_t packet, const Key& key) {
-    keys[n] = key;
-    pointers[n] = &keys[n];
-    hashes[n] = hash_of(key);
-    packets[n] = packet;
-    ++n;
+    if (n_keys_ == 0 || !same(key, keys_[n_keys_ - 1])) {
+      keys_[n_keys_] = key;
+      pointers_[n_keys_] = &keys_[n_keys_];
+      hashes_[n_keys_] = hash_of(key);
+      ++n_keys_;
+    }
+    packets_[n_packets_++] = {packet, static_cast<std::uint8_t>(n_keys_ - 1)};
   }
 
   void look_up(const Burst& burst, const rte_hash* table) {
-    if (n == 0 || table == nullptr) return;
+    if (n_keys_ == 0 || table == nullptr) return;
     std::uint64_t hits = 0;
     void* values[kMaxBurst];
-    rte_hash_lookup_with_hash_bulk_data(table, pointers, hashes, n, &hits, values);
-    for (; hits != 0; hits &= hits - 1) {
-      const auto k = static_cast<unsigned>(__builtin_ctzll(hits));
-      burst[packets[k]].service =
-          static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(values[k]));
+    rte_hash_lookup_with_hash_bulk_data(table, pointers_, hashes_, n_keys_, &hits, values);
+    for (unsigned i = 0; i < n_packets_; ++i) {
+      const auto [packet, key] = packets_[i];
+      if ((hits >> key & 1) == 0) continue;
+      burst[packet].service =
+          static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(values[key]));
     }
   }
+
+ private:
+  struct PacketKey {
+    std::uint8_t packet;
+    std::uint8_t key;
+  };
+
+  static bool same(const Key& a, const Key& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+  alignas(64) Key keys_[kMaxBurst];
+  const void* pointers_[kMaxBurst];
+  hash_sig_t hashes_[kMaxBurst];
+  PacketKey packets_[kMaxBurst];
+  unsigned n_keys_ = 0;
+  unsigned n_packets_ = 0;
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 constexpr unsigned kTcpChecksumOffset = 16;
 constexpr unsigned kIpv4ChecksumOffset = 10;
 
-void update(std::uint8_t* checksum, std::uint64_t delta) {
+void update(std::uint8_t* checksum, std::uint32_t delta) {
   store(checksum, updated(load<std::uint16_t>(checksum), delta));
 }
 
@@ -31,25 +31,24 @@ Tag tag_for(const Packet& packet, const ServiceEntry& service, const BackendEntr
 
 // Fills the offer where it stands: no header grows, and SYN data stays where it is. Returns the
 // difference it makes to the TCP checksum.
-std::uint16_t fill_offer(const Packet& packet, const ServiceEntry& service,
+std::uint32_t fill_offer(const Packet& packet, const ServiceEntry& service,
                          const BackendEntry& backend) {
   std::uint8_t* option = packet.l4() + kTcpHeaderMin + packet.option_offset;
-  std::uint64_t delta = service.filled.delta;
+  std::uint32_t delta = service.filled.delta;
   std::memcpy(option, service.filled.bytes.data(), CRAB_OPT_LEN_ADDR);
   if (service.keyed) {
     const Tag tag = tag_for(packet, service, backend);
     std::memcpy(option + tag_offset(service.form), tag.data(), tag.size());
-    delta += sum_bytes(tag.data(), tag.size());
+    delta += fold(sum_bytes(tag.data(), tag.size()));
   }
-  const std::uint16_t folded = fold(delta);
   // An option at an odd offset has its bytes in the other halves of the words (RFC 1071, 2(B)).
-  return packet.option_offset % 2 == 0 ? folded : __builtin_bswap16(folded);
+  return packet.option_offset % 2 == 0 ? delta : __builtin_bswap16(fold(delta));
 }
 
 // Paper form: the headers move down by eight bytes and the option goes to the front of the list,
 // where no EOL of the client's can hide it; SYN data stays where it is. Returns the difference it
 // makes to the TCP checksum.
-std::uint16_t insert_paper_option(Packet& packet, const ServiceEntry& service) {
+std::uint32_t insert_paper_option(Packet& packet, const ServiceEntry& service) {
   constexpr unsigned kGrowth = CRAB_PAPER_INSERT_LEN;
   std::memmove(packet.data - kGrowth, packet.data, packet.l4_offset + kTcpHeaderMin);
   packet.data -= kGrowth;
@@ -75,7 +74,7 @@ std::uint16_t insert_paper_option(Packet& packet, const ServiceEntry& service) {
 }
 
 void redirect_one(Packet& packet, const ServiceEntry& service, const BackendEntry& backend) {
-  std::uint64_t tcp_delta = backend.tcp_delta;
+  std::uint32_t tcp_delta = backend.tcp_delta;
   tcp_delta += service.form == RedirectForm::Paper ? insert_paper_option(packet, service)
                                                    : fill_offer(packet, service, backend);
   std::memcpy(packet.data, backend.ethernet.data(), backend.ethernet.size());

@@ -26,10 +26,14 @@ std::uint64_t n_recalled(World& world, std::uint32_t first, std::uint32_t last) 
   return n;
 }
 
+// The table's key is random, so bounds lie far out: with 512 of 1024 entries, 4 of 512 find their
+// bucket of 8 full on the average, and never yet 40.
 TEST(RecentSyns, RemembersNearlyAllAtHalfItsSize) {
-  World world;  // 1024 entries
+  World world;
   for (std::uint32_t i = 0; i < 512; ++i) world.send(syn(i));
-  EXPECT_GE(n_recalled(world, 0, 512), 480U);  // a bucket of 8 may overflow at a mean of 4
+  EXPECT_LE(world.counters().read().n_recall_evicted, 40U);
+  // One that was forgotten pushes out another when it comes again, so that more are missed here.
+  EXPECT_GE(n_recalled(world, 0, 512), 384U);
 }
 
 TEST(RecentSyns, ForgetsTheOldestAndCountsThoseForgottenTooSoon) {
