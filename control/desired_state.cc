@@ -10,7 +10,6 @@ namespace crab {
 namespace {
 
 constexpr const char* kAddressInUse = "ADDRESS_IN_USE";
-constexpr const char* kOwnedByConfig = "OWNED_BY_CONFIG";
 
 Failure in_use(FieldErrors errors) {
   return {FailureCode::InvalidArgument,
@@ -136,7 +135,7 @@ DesiredState::Result DesiredState::delete_service(const std::string& name, Owner
   if (found == services_.end()) return service_not_found(name);
   if (found->second->definition.owner != owner) {
     return Failure{FailureCode::FailedPrecondition,
-                   kOwnedByConfig,
+                   "OWNED_BY_CONFIG",
                    "service '" + name + "' belongs to the configuration file; remove it there",
                    {{"name", "belongs to the configuration file"}},
                    {{"service", name}}};
@@ -162,7 +161,7 @@ DesiredState::Result DesiredState::register_backends(const std::string& service,
   const auto found = services_.find(service);
   if (found == services_.end()) return service_not_found(service);
   const ServiceRecord& record = *found->second;
-  if (auto failure = check_backends(record, backends, "backends", owner)) return failure;
+  if (auto failure = check_backends(record, backends)) return failure;
 
   const bool changes = std::any_of(backends.begin(), backends.end(), [&](const auto& backend) {
     const auto same = record.backends.find(backend.id());
@@ -180,18 +179,17 @@ DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
                                                   Owner owner) const {
   const ServiceShape shape{service.definition.address.family, service.definition.port,
                            service.definition.paper};
-  if (auto errors = validate_backends(backends, shape, path); !errors.empty()) {
+  if (auto errors = validate_backends(backends, shape, "backends"); !errors.empty()) {
     return invalid_fields(std::move(errors));
   }
   // The endpoints of other backends, once the batch is applied: two backends may trade places.
   std::set<std::string> in_batch;
   for (const auto& backend : backends) in_batch.insert(backend.id());
   FieldErrors collisions;
-  FieldErrors foreign;
   std::size_t n_new = 0;
   for (int i = 0; i < backends.size(); ++i) {
-    const auto inner = indexed(path, static_cast<std::size_t>(i));
-    const BackendDefinition definition = to_definition(backends[i], owner);
+    const auto inner = indexed("backends", static_cast<std::size_t>(i));
+    const BackendDefinition definition = to_definition(backends[i], Owner::Api);
     if (auto why = why_no_backend_address(definition.address, *this); !why.empty()) {
       collisions.push_back({inner + ".address", std::move(why)});
     }
@@ -201,21 +199,9 @@ DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
       collisions.push_back({inner + ".address", "with this port is backend '" + taken->second +
                                                     "' of the service already"});
     }
-    const auto same = service.backends.find(backends[i].id());
-    n_new += same == service.backends.end();
-    if (same != service.backends.end() && same->second.definition.owner != owner &&
-        to_definition(backends[i], same->second.definition.owner) != same->second.definition) {
-      foreign.push_back({inner + ".id", "belongs to the configuration file; change it there"});
-    }
+    n_new += !service.backends.contains(backends[i].id());
   }
   if (!collisions.empty()) return in_use(std::move(collisions));
-  if (!foreign.empty()) {
-    return Failure{FailureCode::FailedPrecondition,
-                   kOwnedByConfig,
-                   "the configuration file owns backends of the request",
-                   std::move(foreign),
-                   {}};
-  }
   if (service.backends.size() + n_new > static_cast<std::size_t>(kMaxBackendsPerService)) {
     return Failure{FailureCode::ResourceExhausted,
                    "BACKEND_LIMIT",
@@ -267,7 +253,7 @@ DesiredState::Result DesiredState::put_backends(ServiceRecord* record, const Bac
 
 DesiredState::Result DesiredState::deregister_backends(const std::string& service,
                                                        const std::vector<std::string>& ids,
-                                                       Owner owner, ChangeEffect* effect) {
+                                                       ChangeEffect* effect) {
   FieldErrors errors = validate_service_name(service, "service");
   if (ids.empty()) errors.push_back({"ids", "is empty"});
   if (ids.size() > static_cast<std::size_t>(kMaxBatch)) {
@@ -282,22 +268,10 @@ DesiredState::Result DesiredState::deregister_backends(const std::string& servic
   if (found == services_.end()) return service_not_found(service);
 
   std::set<std::string> removed;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const auto backend = found->second->backends.find(ids[i]);
-    if (backend == found->second->backends.end()) continue;
-    if (backend->second.definition.owner != owner) {
-      errors.push_back({indexed("ids", i), "belongs to the configuration file; remove it there"});
-    } else if (removed.insert(ids[i]).second) {
-      effect->removed_ids.push_back(ids[i]);
+  for (const auto& id : ids) {
+    if (found->second->backends.contains(id) && removed.insert(id).second) {
+      effect->removed_ids.push_back(id);
     }
-  }
-  if (!errors.empty()) {
-    effect->removed_ids.clear();
-    return Failure{FailureCode::FailedPrecondition,
-                   kOwnedByConfig,
-                   "the configuration file owns backends of the request",
-                   std::move(errors),
-                   {}};
   }
   if (removed.empty()) return std::nullopt;
   ServiceRecord& record = edit(service);

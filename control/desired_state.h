@@ -81,6 +81,10 @@ class DesiredState : private Surroundings {
   DesiredState(const Dataplane& dataplane,
                std::function<std::chrono::steady_clock::time_point()> now);
 
+  // A service can be deleted only by its owner. Backends may be changed and removed by anybody, so
+  // that an operator can take one out at once: what is changed belongs to who changed it, and a
+  // restart brings back what the file says.
+  //
   // Each applies the whole request or, with a failure, nothing of it. Field paths are those of the
   // API's requests: service.address, backends[1].port, ids[0].
   using Result = std::optional<Failure>;
@@ -90,7 +94,7 @@ class DesiredState : private Surroundings {
   Result register_backends(const std::string& service, const Backends& backends, Owner owner,
                            ChangeEffect* effect);
   Result deregister_backends(const std::string& service, const std::vector<std::string>& ids,
-                             Owner owner, ChangeEffect* effect);
+                             ChangeEffect* effect);
 
   const Services& services() const { return services_; }
 
@@ -107,8 +111,7 @@ class DesiredState : private Surroundings {
   std::string backend_at(const IpAddress& address) const override;
 
   Result check_new_service(const v1::Service& service) const;
-  Result check_backends(const ServiceRecord& service, const Backends& backends,
-                        const std::string& path, Owner owner) const;
+  Result check_backends(const ServiceRecord& service, const Backends& backends) const;
   // Puts all in or none, if there are no load slots left.
   Result put_backends(ServiceRecord* record, const Backends& backends, Owner owner);
   ServiceRecord& edit(const std::string& name);

@@ -92,8 +92,8 @@ grpc::ServerUnaryReactor* BackendServiceImpl::DeregisterBackends(
     grpc::CallbackServerContext* rpc, const v1::DeregisterBackendsRequest* request,
     v1::DeregisterBackendsResponse* response) {
   auto change = [request = *request](DesiredState& state, ChangeEffect* effect) {
-    return state.deregister_backends(
-        request.service(), {request.ids().begin(), request.ids().end()}, Owner::Api, effect);
+    return state.deregister_backends(request.service(),
+                                     {request.ids().begin(), request.ids().end()}, effect);
   };
   return answer_later(*context_, rpc, change, [response](const Manager::Reply& reply) {
     for (const auto& id : reply.removed_ids) response->add_removed_ids(id);

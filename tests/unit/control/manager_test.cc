@@ -94,7 +94,7 @@ class ManagerTest : public ::testing::TestWithParam<Net> {
   }
   std::string remove(const std::vector<std::string>& ids) {
     return run(submit([ids](auto& state, auto* effect) {
-      return state.deregister_backends("web", ids, Owner::Api, effect);
+      return state.deregister_backends("web", ids, effect);
     }));
   }
   std::string destroy(const std::string& name) {
@@ -438,19 +438,21 @@ TEST_P(ManagerTest, AHostPathThatCannotFollowIsToldAndTriedAgain) {
   EXPECT_EQ(dataplane_.virtual_addresses.size(), 1u);
 }
 
-TEST_P(ManagerTest, WhatTheFileOwnsStaysWithTheFile) {
+TEST_P(ManagerTest, TheFilesServicesStayAndTheirBackendsMayBeTakenOut) {
   v1::Config config;
   *config.add_services() = service("web");
   add(config.mutable_services(0), "b1", 1);
   start(config);
+  const auto owner = [&] {
+    return manager_->view()->find("web")->backends.at("b1").definition.owner;
+  };
   EXPECT_EQ(destroy("web"), "OWNED_BY_CONFIG");
-  EXPECT_EQ(remove({"b1"}), "OWNED_BY_CONFIG");
-  EXPECT_EQ(put("b1", 1, 9090), "OWNED_BY_CONFIG");
-  EXPECT_EQ(put("b1", 1), "");  // no change
-  EXPECT_EQ(put("b2", 2), "");
-  EXPECT_EQ(remove({"b2", "b1"}), "OWNED_BY_CONFIG");
-  EXPECT_THAT(eligible(), ElementsAre("b1", "b2"));
-  EXPECT_EQ(remove({"b2"}), "");
+  EXPECT_EQ(put("b1", 1), "");  // no change, and so no change of owner
+  EXPECT_EQ(owner(), Owner::Config);
+  EXPECT_EQ(put("b1", 1, 9090), "");
+  EXPECT_EQ(owner(), Owner::Api);
+  EXPECT_EQ(remove({"b1"}), "");
+  EXPECT_THAT(eligible(), IsEmpty());
 }
 
 TEST_P(ManagerTest, AVirtualAddressIsAnnouncedIfOneOfItsServicesWantsIt) {

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// crabctl: the operator's command line. Each command is one or two calls of the API.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/ctl/backend_argument.h"
+#include "control/ctl/client.h"
+#include "control/ctl/print.h"
+#include "control/version.h"
+
+namespace crab {
+namespace {
+
+using v1::BackendService;
+using v1::ServiceAdmin;
+using v1::StatsService;
+
+struct Options {
+  std::string server = "unix:/run/crab/control.sock";
+  unsigned timeout_seconds = 10;
+  OutputFormat format = OutputFormat::Table;
+  // What the commands take.
+  std::string name;
+  std::vector<std::string> ids;
+  std::vector<std::string> backends;
+  v1::Service service;
+  std::vector<std::string> parameters;
+  std::vector<std::string> keys;
+  std::string announce = "arp";
+  std::string form = "crab";
+  v1::Backend backend;
+  std::uint32_t weight = 0;
+  bool all = false;
+};
+
+Client connect(const Options& options) {
+  return Client(options.server, std::chrono::seconds(options.timeout_seconds));
+}
+
+// Writes a response, as `table` says if that is the format.
+template <typename Message>
+void print(const Options& options, const Message& message, const std::string& table) {
+  const std::string text = options.format == OutputFormat::Json   ? to_json(message)
+                           : options.format == OutputFormat::Yaml ? to_yaml(message)
+                                                                  : table;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+std::string at_revision(std::uint64_t revision) {
+  return " (revision " + std::to_string(revision) + ")\n";
+}
+
+void service_list(const Options& options) {
+  Client client = connect(options);
+  const auto services = client.call(&ServiceAdmin::Stub::ListServices, v1::ListServicesRequest());
+  v1::GetStatsResponse stats;
+  if (options.format == OutputFormat::Table) {
+    stats = client.call(&StatsService::Stub::GetStats, v1::GetStatsRequest());
+  }
+  print(options, services, service_table(services, stats));
+}
+
+void service_show(const Options& options) {
+  Client client = connect(options);
+  v1::ListBackendsRequest of;
+  of.set_service(options.name);
+  auto backends = client.call(&BackendService::Stub::ListBackends, of);
+  const auto services = client.call(&ServiceAdmin::Stub::ListServices, v1::ListServicesRequest());
+  for (v1::Service service : services.services()) {
+    if (service.name() != options.name) continue;
+    service.mutable_backends()->Swap(backends.mutable_backends());
+    return print(options, service, service_details(service));
+  }
+  throw CallError(ExitCode::Refused, "service '" + options.name + "' has just been deleted");
+}
+
+// What the command line's checks have let through parses.
+void add_backends(const std::vector<std::string>& words,
+                  google::protobuf::RepeatedPtrField<v1::Backend>* backends) {
+  for (const auto& word : words) parse_backend(word, backends->Add());
+}
+
+void service_create(const Options& options) {
+  v1::CreateServiceRequest request;
+  v1::Service& service = *request.mutable_service();
+  service = options.service;
+  service.set_name(options.name);
+  for (const auto& parameter : options.parameters) {
+    const auto equals = parameter.find('=');
+    (*service.mutable_policy()->mutable_parameters())[parameter.substr(0, equals)] =
+        parameter.substr(equals + 1);
+  }
+  for (const auto& key : options.keys) service.add_keys(key);
+  service.set_announce(options.announce == "none" ? v1::ANNOUNCE_NONE : v1::ANNOUNCE_ARP);
+  service.set_option_form(options.form == "paper" ? v1::OPTION_FORM_PAPER : v1::OPTION_FORM_CRAB);
+  add_backends(options.backends, service.mutable_backends());
+  const auto response = connect(options).call(&ServiceAdmin::Stub::CreateService, request);
+  print(options, response,
+        "service " + options.name + " is in place" + at_revision(response.revision()));
+}
+
+void service_delete(const Options& options) {
+  v1::DeleteServiceRequest request;
+  request.set_name(options.name);
+  const auto response = connect(options).call(&ServiceAdmin::Stub::DeleteService, request);
+  print(options, response,
+        "service " + options.name + " is deleted" + at_revision(response.revision()));
+}
+
+void backend_list(const Options& options) {
+  v1::ListBackendsRequest request;
+  request.set_service(options.name);
+  const auto response = connect(options).call(&BackendService::Stub::ListBackends, request);
+  print(options, response, backend_table(response.backends()));
+}
+
+void backend_register(const Options& options, bool has_weight) {
+  v1::RegisterBackendsRequest request;
+  request.set_service(options.name);
+  add_backends(options.backends, request.mutable_backends());
+  if (options.backends.empty()) {
+    *request.add_backends() = options.backend;
+    if (has_weight) request.mutable_backends(0)->set_weight(options.weight);
+  }
+  const auto response = connect(options).call(&BackendService::Stub::RegisterBackends, request);
+  print(options, response, backend_table(response.backends()));
+}
+
+void backend_deregister(const Options& options) {
+  v1::DeregisterBackendsRequest request;
+  request.set_service(options.name);
+  for (const auto& id : options.ids) request.add_ids(id);
+  const auto response = connect(options).call(&BackendService::Stub::DeregisterBackends, request);
+  std::string text;
+  for (const auto& id : response.removed_ids()) text += (text.empty() ? "" : ", ") + id;
+  print(options, response,
+        (text.empty() ? "none was registered" : "deregistered " + text) +
+            at_revision(response.revision()));
+}
+
+void stats(const Options& options) {
+  const auto response = connect(options).call(&StatsService::Stub::GetStats, v1::GetStatsRequest());
+  print(options, response, stats_tables(response, options.all));
+}
+
+const CLI::Validator kIsBackend(
+    [](std::string& text) {
+      v1::Backend ignored;
+      return parse_backend(text, &ignored);
+    },
+    kBackendArgument);
+const CLI::Validator kIsParameter(
+    [](const std::string& text) {
+      return text.find('=') == std::string::npos ? "'" + text + "' is not NAME=VALUE" : "";
+    },
+    "NAME=VALUE");
+
+void add_service_commands(CLI::App* app, Options* options) {
+  auto* service = app->add_subcommand("service", "virtual services");
+  service->require_subcommand(1);
+
+  auto* list = service->add_subcommand("list", "lists the services, with their counts");
+  list->footer("Example:\n  crabctl service list -o json");
+  list->callback([options] { service_list(*options); });
+
+  auto* show = service->add_subcommand("show", "shows a service and its backends");
+  show->add_option("NAME", options->name, "of the service")->required();
+  show->footer("Example:\n  crabctl service show web");
+  show->callback([options] { service_show(*options); });
+
+  auto* create =
+      service->add_subcommand("create", "creates a service; repeating it changes nothing");
+  create->add_option("NAME", options->name, "lower-case letters, digits, hyphens")->required();
+  create
+      ->add_option_function<std::string>(
+          "--address", [options](const auto& text) { options->service.set_address(text); },
+          "virtual address, IPv4 or IPv6")
+      ->required();
+  create
+      ->add_option_function<std::uint32_t>(
+          "--port", [options](const auto& port) { options->service.set_port(port); },
+          "TCP port that clients connect to")
+      ->required();
+  create->add_option_function<std::string>(
+      "--policy",
+      [options](const auto& name) { options->service.mutable_policy()->set_name(name); },
+      "balancing policy (default: round_robin)");
+  create->add_option("--parameter", options->parameters, "of the policy; may be repeated")
+      ->check(kIsParameter);
+  create->add_option("--backend", options->backends, "its first backends; may be repeated")
+      ->check(kIsBackend);
+  create->add_option("--key", options->keys,
+                     "service key, 32 hexadecimal digits; at most two. Others may read a command "
+                     "line: prefer the configuration file");
+  create->add_option("--announce", options->announce, "whether to answer ARP and ND")
+      ->check(CLI::IsMember({"arp", "none"}))
+      ->capture_default_str();
+  create->add_option("--option-form", options->form, "TCP option to use")
+      ->check(CLI::IsMember({"crab", "paper"}))
+      ->capture_default_str();
+  create->footer(
+      "Examples:\n"
+      "  crabctl service create web --address 10.0.0.100 --port 80\n"
+      "  crabctl service create web6 --address fd00::100 --port 80 --policy random \\\n"
+      "    --backend b1=[fd00::11]:8080 --backend b2=[fd00::12]:8080,weight=2");
+  create->callback([options] { service_create(*options); });
+
+  auto* remove = service->add_subcommand("delete", "deletes a service with its backends");
+  remove->add_option("NAME", options->name, "of the service")->required();
+  remove->footer(
+      "Example:\n  crabctl service delete web\n"
+      "Established connections live on. What the configuration file owns is deleted "
+      "there.");
+  remove->callback([options] { service_delete(*options); });
+}
+
+void add_backend_commands(CLI::App* app, Options* options) {
+  auto* backend = app->add_subcommand("backend", "backends of a service");
+  backend->require_subcommand(1);
+
+  auto* list = backend->add_subcommand("list", "lists a service's backends and their states");
+  list->add_option("SERVICE", options->name)->required();
+  list->footer("Example:\n  crabctl backend list web");
+  list->callback([options] { backend_list(*options); });
+
+  auto* put = backend->add_subcommand(
+      "register", "adds backends or changes those whose id is known: all of them or none");
+  put->add_option("SERVICE", options->name)->required();
+  auto* words = put->add_option("BACKEND", options->backends)->check(kIsBackend);
+  auto* id = put->add_option_function<std::string>(
+      "--id", [options](const auto& text) { options->backend.set_id(text); },
+      "of a single backend");
+  auto* address = put->add_option_function<std::string>(
+      "--address", [options](const auto& text) { options->backend.set_address(text); },
+      "its address");
+  auto* port = put->add_option_function<std::uint32_t>(
+      "--port", [options](const auto& number) { options->backend.set_port(number); },
+      "its TCP port");
+  auto* weight = put->add_option("--weight", options->weight, "its weight, 1 to 65535");
+  id->needs(address)->needs(port)->excludes(words);
+  address->needs(id);
+  port->needs(id);
+  weight->needs(id);
+  put->footer(
+      "Examples:\n"
+      "  crabctl backend register web b1=10.0.0.11:8080 b2=10.0.0.12:8080,weight=2\n"
+      "  crabctl backend register web6 b1=[fd00::11]:8080\n"
+      "  crabctl backend register web --id b1 --address 10.0.0.11 --port 8080");
+  put->callback([options, words, id, weight] {
+    if (words->count() == 0 && id->count() == 0) {
+      throw CLI::RequiredError("BACKEND or --id, --address and --port");
+    }
+    backend_register(*options, weight->count() > 0);
+  });
+
+  auto* remove =
+      backend->add_subcommand("deregister", "removes backends; unknown ids are no error");
+  remove->add_option("SERVICE", options->name)->required();
+  remove->add_option("ID", options->ids)->required();
+  remove->footer(
+      "Example:\n  crabctl backend deregister web b1 b2\n"
+      "They get no new connections; established ones live on.");
+  remove->callback([options] { backend_deregister(*options); });
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("crabctl: talks to a running crab-lb");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", std::string("crabctl ") + kVersion);
+  app.add_option("--server,--socket", options.server, "crab-lb's control socket, unix:/PATH")
+      ->envname("CRAB_SERVER")
+      ->capture_default_str();
+  app.add_option("--timeout", options.timeout_seconds, "seconds to wait for an answer")
+      ->check(CLI::Range(1U, 3'600U))
+      ->capture_default_str();
+  const std::map<std::string, OutputFormat> formats = {
+      {"table", OutputFormat::Table}, {"json", OutputFormat::Json}, {"yaml", OutputFormat::Yaml}};
+  app.add_option("-o,--output", options.format, "table, json or yaml (default: table)")
+      ->transform(CLI::CheckedTransformer(formats).description(""))
+      ->type_name("FORMAT");
+  app.footer(
+      "Exit codes: 0 done, 1 crab-lb refused it, 2 wrong usage, 3 crab-lb not reached.\n"
+      "Examples:\n"
+      "  crabctl service list\n"
+      "  crabctl backend register web b4=10.0.0.14:8080\n"
+      "  crabctl stats -o json");
+  add_service_commands(&app, &options);
+  add_backend_commands(&app, &options);
+  auto* stats_command = app.add_subcommand("stats", "shows what the datapath has counted");
+  stats_command->add_flag("--all", options.all, "verdicts that never happened too");
+  stats_command->footer("Example:\n  crabctl stats --all");
+  stats_command->callback([&options] { stats(options); });
+  auto* version = app.add_subcommand("version", "shows crabctl's version");
+  version->footer("Example:\n  crabctl version");
+  version->callback([] { std::printf("crabctl %s\n", kVersion); });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : static_cast<int>(ExitCode::Usage);
+  } catch (const CallError& e) {
+    std::fprintf(stderr, "crabctl: %s\n", e.what());
+    return static_cast<int>(e.code());
+  }
+  return static_cast<int>(ExitCode::Ok);
+}
+
+}  // namespace
+}  // namespace crab
+
+int main(int argc, char** argv) { return crab::run(argc, argv); }
