@@ -9,7 +9,7 @@ from capture import Capture
 from crab import VIRTUAL_PORT, Deployment, service_name
 from load import HeldConnections, run_short
 from process import wait_until
-from topology import virtual_address
+from topology import in_url, virtual_address
 from web import PORT
 
 
@@ -33,8 +33,8 @@ def held_connections(topology, family: str, n: int = 150):
 
 def register(crab, topology, family: str, number: int) -> None:
     host = topology.backends[number - 1]
-    crab.lb.ctl("backend", "register", service_name(family), "--id", host.host, "--address",
-                host.address(family), "--port", PORT)
+    crab.lb.ctl("backend", "register", service_name(family),
+                f"{host.host}={in_url(host.address(family))}:{PORT}")
     wait_until(lambda: is_healthy(crab, family, host.host), f"{host.host} to be eligible")
 
 
