@@ -12,6 +12,7 @@ first, and for each line on stdin; ends with its end.
 
 import asyncio
 import collections
+import errno
 import json
 import re
 import socket
@@ -68,7 +69,8 @@ async def request(s: socket.socket) -> str:
 
 
 def name_of(error: Exception) -> str:
-    return str(error) if type(error) is ConnectionError else type(error).__name__
+    """ECONNREFUSED and the like; in words for what has no number."""
+    return errno.errorcode.get(getattr(error, "errno", None), str(error) or type(error).__name__)
 
 
 async def one(target: tuple[str, int], source_port: int, tally: Tally) -> None:

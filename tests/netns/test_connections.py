@@ -65,7 +65,8 @@ def test_a_thousand_concurrent_connections(topology, crab, family):
 def test_a_hundred_megabytes_pass_the_appliance_by(topology, crab, family):
     digest = make_file(topology.sandbox, "big", 100_000_000)
     path = topology.sandbox.directory / "received"
-    with Capture(topology.appliance, "lb0", direction="inout") as capture:
+    # At the bridge's end of the link: what DPDK sends does not pass tcpdump on the appliance.
+    with Capture(topology.fabric, "lb", direction="inout") as capture:
         topology.clients[0].run(["curl", "-sS", "-o", path, url(family, "/big")])
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     came, went = capture.segments
@@ -76,5 +77,5 @@ def test_a_hundred_megabytes_pass_the_appliance_by(topology, crab, family):
 
 def test_a_fixed_source_port_reconnects_at_once(topology, crab, family):
     done = run_short(topology.clients[1], virtual_address(family), VIRTUAL_PORT, 300,
-                     source_port=45000)
+                     source_port=20045)
     assert (done.by_backend, done.failures) == ({"b1": 100, "b2": 100, "b3": 100}, {})

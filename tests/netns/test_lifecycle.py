@@ -6,16 +6,18 @@ import contextlib
 
 import pytest
 from capture import Capture
-from crab import VIRTUAL_PORT, Deployment, service_name
+from crab import VIRTUAL_PORT, Deployment, configuration, service, service_name
 from load import HeldConnections, run_short
 from process import wait_until
-from topology import virtual_address
+from topology import FAMILIES, in_url, virtual_address
 from web import PORT
 
 
 @pytest.fixture(scope="module")
 def crab(topology) -> Deployment:
-    return Deployment(topology)
+    """b1 and b2 are the configuration file's; b3 comes and goes by the API."""
+    services = [service(family, topology.backends[:2]) for family in FAMILIES]
+    return Deployment(topology, configuration(topology, services))
 
 
 def short(topology, family: str, n: int, **options):
@@ -31,11 +33,14 @@ def held_connections(topology, family: str, n: int = 150):
         assert held.finish().failures == {}
 
 
-def register(crab, topology, family: str, number: int) -> None:
-    host = topology.backends[number - 1]
-    crab.lb.ctl("backend", "register", service_name(family), "--id", host.host, "--address",
-                host.address(family), "--port", PORT)
-    wait_until(lambda: is_healthy(crab, family, host.host), f"{host.host} to be eligible")
+def register_b3(crab, topology, family: str) -> None:
+    address = topology.backends[2].address(family)
+    crab.lb.ctl("backend", "register", service_name(family), f"b3={in_url(address)}:{PORT}")
+    wait_until(lambda: is_healthy(crab, family, "b3"), "b3 to be eligible")
+
+
+def deregister_b3(crab, family: str) -> None:
+    crab.lb.ctl("backend", "deregister", service_name(family), "b3")
 
 
 def is_healthy(crab, family: str, backend: str) -> bool:
@@ -43,18 +48,18 @@ def is_healthy(crab, family: str, backend: str) -> bool:
 
 
 def test_a_backend_leaves_and_returns_under_load(topology, crab, family):
+    register_b3(crab, topology, family)
     with held_connections(topology, family), concurrent.futures.ThreadPoolExecutor() as pool:
         load = pool.submit(short, topology, family, 6000)
-        n_rounds = 0
-        while not load.done() or n_rounds == 0:
-            crab.lb.ctl("backend", "deregister", service_name(family), "b3")
-            register(crab, topology, family, 3)
-            n_rounds += 1
-        assert load.result().failures == {}
-        crab.lb.ctl("backend", "deregister", service_name(family), "b3")
+        while not load.done():
+            deregister_b3(crab, family)
+            register_b3(crab, topology, family)
+        done = load.result()
+        assert done.failures == {} and set(done.by_backend) == {"b1", "b2", "b3"}
+        deregister_b3(crab, family)
         without = short(topology, family, 30)
         assert (without.by_backend, without.failures) == ({"b1": 15, "b2": 15}, {})
-        register(crab, topology, family, 3)
+        register_b3(crab, topology, family)
         again = short(topology, family, 30)
         assert (again.by_backend, again.failures) == ({"b1": 10, "b2": 10, "b3": 10}, {})
 
@@ -90,7 +95,7 @@ table inet lose_one {{
 
 
 def test_a_retransmitted_syn_goes_where_the_first_went(topology, crab, family):
-    source_port = 46000
+    source_port = 20046
     for host in topology.backends:
         host.run(["nft", "-f", "-"], input=_DROP_FIRST.format(port=source_port))
     try:
