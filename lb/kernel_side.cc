@@ -5,6 +5,9 @@
 #include <net/if.h>
 #include <nftables/libnftables.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cctype>
 #include <cstring>
@@ -126,6 +129,17 @@ KernelSide::KernelSide(const std::string& interface, unsigned mtu)
     throw StartupError(
         fmt::format("{} cannot be brought up with MTU {}: {}", interface, mtu, reason));
   }
+}
+
+bool KernelSide::is_running(const std::string& interface) {
+  const int query = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (query < 0) return true;  // not known: then the link's state is not what to fail for
+  ifreq request{};
+  interface.copy(request.ifr_name, IF_NAMESIZE - 1);
+  const int result = ioctl(query, SIOCGIFFLAGS, &request);
+  close(query);
+  constexpr int kUp = IFF_UP | IFF_RUNNING;
+  return result == 0 && (request.ifr_flags & kUp) == kUp;
 }
 
 KernelSide::~KernelSide() {

@@ -21,6 +21,9 @@ class KernelSide {
   KernelSide(const KernelSide&) = delete;
   KernelSide& operator=(const KernelSide&) = delete;
 
+  // Is there such an interface, up and with carrier?
+  static bool is_running(const std::string& interface);
+
  private:
   InterfaceClaim claim_;  // first: nobody else's table is touched
   std::string table_;

@@ -32,6 +32,21 @@ std::string interface_name(unsigned ifindex) {
   return if_indextoname(ifindex, name) != nullptr ? name : fmt::format("interface {}", ifindex);
 }
 
+// What fib_props (net/ipv4/fib_semantics.c) answers for the types of routes that lead nowhere.
+std::string why_no_route(const IpAddress& address, int error) {
+  switch (error) {
+    case EINVAL:
+      return "a blackhole route covers " + address.to_string();
+    case EACCES:
+      return "a route or rule prohibits " + address.to_string();
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+      return "no route to " + address.to_string();
+    default:
+      return fmt::format("no route to {}: {}", address.to_string(), std::strerror(error));
+  }
+}
+
 NetlinkRequest neighbor_request(std::uint16_t type, std::uint16_t flags, const NeighborKey& key,
                                 std::uint8_t neighbor_flags) {
   NetlinkRequest request(type, flags);
@@ -236,9 +251,7 @@ Route NeighborFollower::look_up(const IpAddress& backend) {
       route.next_hop = gateway ? *gateway : via.value_or(backend);
     }
   });
-  if (error != 0) {
-    return {0, {}, fmt::format("no route to {}: {}", backend.to_string(), std::strerror(error))};
-  }
+  if (error != 0) return {0, {}, why_no_route(backend, error)};
   if (route.ifindex != 0 && !table_.is_ours(route.ifindex)) {
     route.reason =
         fmt::format("routed through {}, not a port of crab-lb", interface_name(route.ifindex));

@@ -211,6 +211,8 @@ Port::~Port() {
 }
 
 bool Port::link_is_up() const {
+  // net_af_packet of DPDK 22.11 says "up" from start to stop, whatever its interface does.
+  if (!plan_.kernel_interface.empty()) return KernelSide::is_running(plan_.kernel_interface);
   rte_eth_link link;
   return rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
