@@ -175,8 +175,7 @@ DesiredState::Result DesiredState::register_backends(const std::string& service,
 }
 
 DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
-                                                  const Backends& backends, const std::string& path,
-                                                  Owner owner) const {
+                                                  const Backends& backends) const {
   const ServiceShape shape{service.definition.address.family, service.definition.port,
                            service.definition.paper};
   if (auto errors = validate_backends(backends, shape, "backends"); !errors.empty()) {
