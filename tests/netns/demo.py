@@ -11,16 +11,18 @@
 import argparse
 import hashlib
 import os
+import pathlib
 import re
 import statistics
 import sys
+from collections.abc import Callable
 
 import sandbox
 from capture import Capture
 from crab import VIRTUAL_PORT, Deployment, program, service_name
 from load import run_short
 from process import CommandFailed, wait_until
-from topology import FAMILIES, Topology, create_topology, in_url, virtual_address
+from topology import FAMILIES, Host, Topology, create_topology, in_url, virtual_address
 from web import make_file
 
 N_CONNECTIONS = 3000
@@ -93,30 +95,48 @@ def show_download(topology: Topology, digest: str) -> None:
         raise RuntimeError("the appliance saw more than the SYN of a download")
 
 
-def n_received(client) -> int:
+def n_received(client: Host) -> int:
     text = client.run(["ip", "-s", "-o", "link", "show", "eth0"]).stdout
     return int(re.search(r"RX:.*?\\\s+\d+\s+(\d+)", text)[1])
 
 
-def check(path, digest: str) -> None:
+def check(path: pathlib.Path, digest: str) -> None:
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise RuntimeError(f"{path} did not arrive whole")
 
 
 def show_latency(topology: Topology, crab: Deployment) -> None:
-    heading("Request latency, wrk with one connection, six runs in turn")
+    """Direct and through Crab in turn, so that what else the machine does meets both."""
     targets = {"through Crab": url("ipv4"), "direct to a backend": crab.servers[0].url("ipv4")}
+    heading("Latency of a request on an open connection (wrk, one connection)")
+    compare(targets, lambda target: request_us(topology.clients[1], target))
+    heading("Latency of a connect, which waits for the appliance (curl, 100 connections)")
+    compare(targets, lambda target: connect_us(topology.clients[1], target))
+
+
+def compare(targets: dict[str, str], measure: Callable[[str], float]) -> None:
     medians = {name: [] for name in targets}
     for _ in range(3):
         for name, target in targets.items():
-            text = topology.clients[1].run(["wrk", "-t1", "-c1", "-d2s", "--latency", target]).stdout
-            value, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
-            medians[name].append(float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit])
+            medians[name].append(measure(target))
     middle = {name: statistics.median(values) for name, values in medians.items()}
     for name, values in medians.items():
         line(f"median, {name}", f"{middle[name]:.0f} us",
-             "runs: " + ", ".join(f"{value:.0f}" for value in values))
-    line("ratio", f"{middle['through Crab'] / middle['direct to a backend']:.2f}")
+             "three runs: " + ", ".join(f"{value:.0f}" for value in values))
+    through, direct = middle.values()
+    line("ratio", f"{through / direct:.2f}")
+
+
+def request_us(client: Host, target: str) -> float:
+    text = client.run(["wrk", "-t1", "-c1", "-d2s", "--latency", target]).stdout
+    value, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
+    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+
+
+def connect_us(client: Host, target: str) -> float:
+    text = client.run(["curl", "-sS", "-o", "/dev/null", "-H", "Connection: close",
+                       "-w", "%{time_connect}\n", f"{target}?[1-100]"]).stdout
+    return statistics.median(float(seconds) for seconds in text.split()) * 1e6
 
 
 def show_kill(topology: Topology, crab: Deployment, digest: str) -> None:
@@ -188,8 +208,8 @@ def show(is_kept: bool) -> None:
             show_split(topology, crab)
             show_download(topology, digest)
             show_latency(topology, crab)
-            show_kill(topology, crab, slow_digest)
             show_crabctl(crab)
+            show_kill(topology, crab, slow_digest)
             if is_kept:
                 topology.sandbox.keep()
             show_next(topology, crab, is_kept)
