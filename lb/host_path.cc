@@ -35,8 +35,8 @@ void bump(std::atomic<std::uint64_t>& counter, std::uint64_t n = 1) {
   counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
-rte_ring* make_ring(const std::string& name, unsigned flags) {
-  rte_ring* ring = rte_ring_create(name.c_str(), kHostRingEntries, SOCKET_ID_ANY, flags);
+rte_ring* make_ring(const std::string& name, unsigned n_entries, unsigned flags) {
+  rte_ring* ring = rte_ring_create(name.c_str(), n_entries, SOCKET_ID_ANY, flags);
   if (ring == nullptr) {
     throw StartupError(
         fmt::format("no DPDK memory for the ring {}: raise dataplane.memory_mib", name));
@@ -63,11 +63,12 @@ HostPath::~HostPath() {
 
 void HostPath::add(const Port& port, int tap) {
   const std::string& name = port.plan().host_interface;
+  const unsigned n_entries = port.plan().host_ring_entries();
   // Relaxed tail: a worker must not wait for another that was preempted while it queued.
-  rte_ring* to = make_ring("to_" + name, RING_F_MP_RTS_ENQ | RING_F_SC_DEQ);
+  rte_ring* to = make_ring("to_" + name, n_entries, RING_F_MP_RTS_ENQ | RING_F_SC_DEQ);
   rte_ring* from = nullptr;
   try {
-    from = make_ring("from_" + name, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    from = make_ring("from_" + name, n_entries, RING_F_SP_ENQ | RING_F_SC_DEQ);
   } catch (...) {
     rte_ring_free(to);
     throw;

@@ -2,6 +2,7 @@
 #include "lb/port.h"
 
 #include <fmt/format.h>
+#include <linux/if_packet.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -9,7 +10,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <bit>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -22,10 +23,23 @@ namespace {
 
 constexpr std::uint16_t kRxDescriptors = 1024;
 constexpr std::uint16_t kTxDescriptors = 1024;
-constexpr unsigned kBufferCache = 256;         // per worker
-constexpr std::uint32_t kFrameOverhead = 22;   // Ethernet, one VLAN tag, FCS
-constexpr std::uint32_t kAfPacketHeader = 80;  // what a TPACKET_V2 frame holds before the bytes
-constexpr std::uint32_t kAfPacketFrames = 512;
+constexpr unsigned kBufferCache = 256;        // per worker
+constexpr std::uint32_t kFrameOverhead = 22;  // Ethernet, one VLAN tag, FCS
+
+// net_af_packet's ring frames have room for what TSO makes of 64 KiB, since a virtual peer hands
+// that over unsplit, and for reassembled IPv4 datagrams: the driver sets PACKET_FANOUT_FLAG_DEFRAG.
+// The driver cuts, without a word, what does not fit. 65,408 bytes less TPACKET_V2's headers are
+// the most that fits into an mbuf; 32 frames fill a block of whole pages. So the rings take
+// 2 * 256 * 64 KiB of kernel memory for each worker.
+constexpr std::uint32_t kAfPacketFrame = 65'408;
+constexpr std::uint32_t kAfPacketBlock = 32 * kAfPacketFrame;
+constexpr std::uint32_t kAfPacketFrames = 256;
+// What the driver takes off a frame for headers.
+constexpr std::uint32_t kAfPacketHeader = TPACKET2_HDRLEN - sizeof(sockaddr_ll);
+static_assert(kAfPacketBlock % 4096 == 0 &&
+              kAfPacketFrame - kAfPacketHeader + RTE_PKTMBUF_HEADROOM <= UINT16_MAX);
+// Buffers of that size are dear, and this driver holds none: it copies.
+constexpr unsigned kAfPacketBufferCache = 64;
 
 // The value of `key` in "name,key=value,..."; empty if it is not there.
 std::string_view vdev_argument(std::string_view vdev, std::string_view key) {
@@ -40,11 +54,6 @@ std::string_view vdev_argument(std::string_view vdev, std::string_view key) {
   return {};
 }
 
-// A frame of the ring is a power of two, so that frames fill blocks and a block fills pages.
-std::uint32_t af_packet_frame_bytes(std::uint16_t mtu) {
-  return std::bit_ceil(mtu + kFrameOverhead + kAfPacketHeader);
-}
-
 void complete_af_packet(PortPlan& plan, unsigned n_workers) {
   const std::string_view interface = vdev_argument(plan.vdev, "iface");
   if (interface.empty()) {
@@ -54,13 +63,12 @@ void complete_af_packet(PortPlan& plan, unsigned n_workers) {
   plan.kernel_interface = interface;
   for (const char* ours : {"qpairs", "framesz", "blocksz", "framecnt"}) {
     if (!vdev_argument(plan.vdev, ours).empty()) {
-      throw StartupError(fmt::format(
-          "vdev: {}: remove {}=: it follows from the workers and the MTU", plan.vdev, ours));
+      throw StartupError(
+          fmt::format("vdev: {}: remove {}=: crab-lb sets it itself", plan.vdev, ours));
     }
   }
-  const std::uint32_t frame = af_packet_frame_bytes(plan.mtu);
-  plan.vdev += fmt::format(",qpairs={},framesz={},blocksz={},framecnt={}", n_workers, frame,
-                           std::max(frame, 4096U), kAfPacketFrames);
+  plan.vdev += fmt::format(",qpairs={},framesz={},blocksz={},framecnt={}", n_workers,
+                           kAfPacketFrame, kAfPacketBlock, kAfPacketFrames);
 }
 
 // Receive-side scaling hashes addresses and TCP ports, so that all packets of one 5-tuple meet
@@ -132,14 +140,15 @@ Port::Port(PortPlan plan, unsigned n_workers) : plan_(std::move(plan)) {
 }
 
 void Port::make_buffers(unsigned n_workers) {
-  // What can be held at one time: full descriptor rings, both rings of the host path, and what
-  // each worker has in its cache and in hand. The host thread holds one burst.
-  const unsigned n =
-      n_workers * (kRxDescriptors + kTxDescriptors + kBufferCache * 3 / 2 + kMaxBurst) +
-      2 * kHostRingEntries + kMaxBurst;
+  // What can be held at one time: the driver's descriptor rings, both rings of the host path, and
+  // what each worker has in its cache and in hand. The host thread holds one burst.
+  const bool copies = !plan_.kernel_interface.empty();
+  const unsigned cache = copies ? kAfPacketBufferCache : kBufferCache;
+  const unsigned descriptors = copies ? 0U : kRxDescriptors + kTxDescriptors;
+  const unsigned n = n_workers * (descriptors + cache * 3 / 2 + kMaxBurst) +
+                     2 * plan_.host_ring_entries() + kMaxBurst;
   const std::uint32_t frame =
-      std::max(plan_.mtu + kFrameOverhead,
-               plan_.kernel_interface.empty() ? 2048U : af_packet_frame_bytes(plan_.mtu));
+      copies ? kAfPacketFrame - kAfPacketHeader : std::max(plan_.mtu + kFrameOverhead, 2048U);
   const auto room = static_cast<std::uint16_t>(frame + RTE_PKTMBUF_HEADROOM);
   // Relaxed tail synchronisation: the host thread uses the pool too and may be preempted inside
   // it, and a worker must not spin until it runs again.

@@ -16,7 +16,6 @@ struct rte_mempool;
 namespace crab {
 
 inline constexpr std::uint16_t kDefaultMtu = 1500;
-inline constexpr std::uint32_t kHostRingEntries = 1024;  // of either direction of the host path
 
 // What the configuration says of a port, with every default filled in.
 struct PortPlan {
@@ -29,6 +28,8 @@ struct PortPlan {
   bool complete_checksums = false;
 
   bool is_pci() const { return vdev.empty(); }
+  // Packets that wait in either direction of the host path.
+  unsigned host_ring_entries() const { return kernel_interface.empty() ? 1024 : 256; }
 };
 
 // Throws StartupError on a device string that no driver would understand.

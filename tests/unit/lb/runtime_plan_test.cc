@@ -38,17 +38,8 @@ TEST(PortPlan, CompletesTheArgumentsOfAfPacket) {
   EXPECT_EQ(plan.host_interface, "crab0");
   EXPECT_EQ(plan.mtu, 1500);
   EXPECT_TRUE(plan.complete_checksums);
-  EXPECT_EQ(plan.vdev, "net_af_packet0,iface=lb0,qpairs=2,framesz=2048,blocksz=4096,framecnt=512");
-}
-
-TEST(PortPlan, FramesFollowTheMtu) {
-  v1::Port port = vdev("net_af_packet0,iface=lb0");
-  port.set_mtu(9000);
-  EXPECT_THAT(plan_port(port, 0, 1).vdev, HasSubstr(",framesz=16384,blocksz=16384,"));
-  port.set_mtu(1946);  // with what stands around it, 2048 exactly
-  EXPECT_THAT(plan_port(port, 0, 1).vdev, HasSubstr(",framesz=2048,"));
-  port.set_mtu(1947);
-  EXPECT_THAT(plan_port(port, 0, 1).vdev, HasSubstr(",framesz=4096,"));
+  EXPECT_EQ(plan.vdev,
+            "net_af_packet0,iface=lb0,qpairs=2,framesz=65408,blocksz=2093056,framecnt=256");
 }
 
 TEST(PortPlan, TrustsTheChecksumsOfANicUnlessTold) {
