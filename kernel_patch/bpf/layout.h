@@ -58,7 +58,7 @@ struct crab_pending {
 	struct crab_service_key service;
 	/* As it was when the offer was made: a removed service ends no handshake. */
 	struct crab_service terms;
-	__u32 cb_flags;	/* sock_ops flags that were set before ours */
+	__u32 zero;
 	__u64 cookie;	/* the socket's */
 	__u64 expires_ns;
 };

@@ -110,7 +110,6 @@ static __always_inline void on_syn_length(struct bpf_sock_ops *ctx)
 		return;
 	}
 	fresh.terms = *service;
-	fresh.cb_flags = ctx->bpf_sock_ops_cb_flags & ~OUR_CALLBACKS;
 	fresh.cookie = bpf_get_socket_cookie(ctx);
 	fresh.expires_ns = now + PENDING_LIFETIME_NS;
 	/* A flow of an older socket whose close went unseen: let the sweep have it. */
@@ -164,30 +163,30 @@ static __always_inline void on_syn_write(struct bpf_sock_ops *ctx)
 		count(CRAB_COUNT_offered);
 }
 
-/* The handshake is over: no callback for each further packet. */
+/*
+ * The handshake is over: no callback for each further packet.  Called for every
+ * connection of the cgroup, ours or not.
+ */
 static __always_inline void on_established(struct bpf_sock_ops *ctx)
 {
 	struct crab_pending_key key;
 	struct crab_pending *known;
 	struct crab_flow *flow;
 	struct crab_tuple t;
-	__u32 theirs = 0;
 
+	if ((ctx->bpf_sock_ops_cb_flags & OUR_CALLBACKS) != OUR_CALLBACKS)
+		return;
 	socket_tuple(ctx, &t);
 	flow = bpf_map_lookup_elem(&flows, &t);
-	if (flow && flow->cookie == bpf_get_socket_cookie(ctx)) {
-		pending_of(&t, bpf_ntohl(flow->isn), &key);
-	} else {
-		pending_of(&t, ctx->snd_una - 1, &key);
-		count(CRAB_COUNT_established_without_redirect);
-	}
+	if (flow && flow->cookie != bpf_get_socket_cookie(ctx))
+		flow = NULL;
+	pending_of(&t, flow ? bpf_ntohl(flow->isn) : ctx->snd_una - 1, &key);
 	known = bpf_map_lookup_elem(&pending, &key);
-	if (known)
-		theirs = known->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	if (known && !flow)
+		count(CRAB_COUNT_established_without_redirect);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags &
+					~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	bpf_map_delete_elem(&pending, &key);
-	if (!theirs)
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags &
-						~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 static __always_inline void on_close(struct bpf_sock_ops *ctx, __u32 old_state)

@@ -106,11 +106,12 @@ class CrabLb:
         return {backend["id"]: backend for backend in json.loads(done.stdout)["backends"]}
 
 
-def start_agent(host: Host, configuration_path: pathlib.Path, role: str) -> Daemon:
+def start_agent(host: Host, configuration_path: pathlib.Path, role: str,
+                *options: object) -> Daemon:
     """crab-agent on a host: a client's, a server's, or both."""
     agent = host.start("crab-agent", [
         program("crab-agent"), "run", "--config", configuration_path, "--role", role,
-        "--interface", "eth0", "--cgroup", host.cgroup, "--pin-dir", host.pin_directory],
+        "--interface", "eth0", "--cgroup", host.cgroup, "--pin-dir", host.pin_directory, *options],
         notify=True)
     return agent.wait_ready()
 
