@@ -2,7 +2,6 @@
 // crabctl: the operator's command line. Each command is one or two calls of the API.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -21,7 +20,7 @@ using v1::StatsService;
 struct Options {
   std::string server = "unix:/run/crab/control.sock";
   unsigned timeout_seconds = 10;
-  OutputFormat format = OutputFormat::Table;
+  std::string format = "table";
   // What the commands take.
   std::string name;
   std::vector<std::string> ids;
@@ -43,9 +42,9 @@ Client connect(const Options& options) {
 // Writes a response, as `table` says if that is the format.
 template <typename Message>
 void print(const Options& options, const Message& message, const std::string& table) {
-  const std::string text = options.format == OutputFormat::Json   ? to_json(message)
-                           : options.format == OutputFormat::Yaml ? to_yaml(message)
-                                                                  : table;
+  const std::string text = options.format == "json"   ? to_json(message)
+                           : options.format == "yaml" ? to_yaml(message)
+                                                      : table;
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
@@ -57,7 +56,7 @@ void service_list(const Options& options) {
   Client client = connect(options);
   const auto services = client.call(&ServiceAdmin::Stub::ListServices, v1::ListServicesRequest());
   v1::GetStatsResponse stats;
-  if (options.format == OutputFormat::Table) {
+  if (options.format == "table") {
     stats = client.call(&StatsService::Stub::GetStats, v1::GetStatsRequest());
   }
   print(options, services, service_table(services, stats));
@@ -278,11 +277,9 @@ int run(int argc, char** argv) {
   app.add_option("--timeout", options.timeout_seconds, "seconds to wait for an answer")
       ->check(CLI::Range(1U, 3'600U))
       ->capture_default_str();
-  const std::map<std::string, OutputFormat> formats = {
-      {"table", OutputFormat::Table}, {"json", OutputFormat::Json}, {"yaml", OutputFormat::Yaml}};
-  app.add_option("-o,--output", options.format, "table, json or yaml (default: table)")
-      ->transform(CLI::CheckedTransformer(formats).description(""))
-      ->type_name("FORMAT");
+  app.add_option("-o,--output", options.format, "how to print what it got")
+      ->check(CLI::IsMember({"table", "json", "yaml"}))
+      ->capture_default_str();
   app.footer(
       "Exit codes: 0 done, 1 crab-lb refused it, 2 wrong usage, 3 crab-lb not reached.\n"
       "Examples:\n"

@@ -11,8 +11,6 @@
 
 namespace crab {
 
-enum class OutputFormat { Table, Json, Yaml };
-
 std::string to_json(const google::protobuf::Message& message);
 std::string to_yaml(const google::protobuf::Message& message);
 

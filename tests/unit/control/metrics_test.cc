@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <prometheus/collectable.h>
+#include <prometheus/text_serializer.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/unit/control/fake_dataplane.h"
+
+namespace crab {
+namespace {
+
+using ::testing::HasSubstr;
+
+class MetricsTest : public ::testing::Test {
+ protected:
+  MetricsTest() {
+    v1::Config config;
+    for (const auto& [name, vip, host] : {std::array{"web", "10.0.0.100", "10.0.0.11"},
+                                          std::array{"web6", "fd00::100", "fd00::11"}}) {
+      auto* service = config.add_services();
+      service->set_name(name);
+      service->set_address(vip);
+      service->set_port(80);
+      auto* backend = service->add_backends();
+      backend->set_id("b1");
+      backend->set_address(host);
+      backend->set_port(8080);
+    }
+    manager_->start(config);
+    io_.poll();
+    dataplane_.set_down(*IpAddress::parse("fd00::11"), "no route");
+    io_.restart();
+    io_.poll();
+  }
+
+  boost::asio::io_context io_;
+  FakeDataplane dataplane_;
+  std::shared_ptr<Manager> manager_ = Manager::make(io_, dataplane_, 1);
+};
+
+TEST_F(MetricsTest, ShowWhatWorkersCounted) {
+  const auto& web = *dataplane_.find("10.0.0.100");
+  for (unsigned w = 0; w < 2; ++w) {
+    auto& worker = dataplane_.counters_of(w);
+    worker.pending().n_rx_packets = 5 + w;
+    worker.pending().n_verdicts[static_cast<std::size_t>(Verdict::Redirected)] = 5 + w;
+    worker.publish();
+    worker.count_assignments(web.id, 5 + w);
+    worker.count_assignment_to(web.eligible.at(0).load_slot);
+    worker.count_refusal(web.id);
+  }
+  const std::string text =
+      prometheus::TextSerializer().Serialize(make_collector(manager_, dataplane_)->Collect());
+  for (const char* line :
+       {"crab_packets_received_total{worker=\"1\"} 6\n",
+        "crab_packets_total{worker=\"0\",verdict=\"redirected\",class=\"redirected\"} 5\n",
+        "crab_packets_total{worker=\"0\",verdict=\"fragment\",class=\"dropped\"} 0\n",
+        "crab_service_assigned_connections_total{service=\"web\"} 11\n",
+        "crab_service_refused_packets_total{service=\"web\"} 2\n",
+        "crab_service_eligible_backends{service=\"web\"} 1\n",
+        "crab_service_eligible_backends{service=\"web6\"} 0\n",
+        "crab_backend_assigned_connections_total{service=\"web\",backend=\"b1\"} 2\n",
+        "crab_backend_eligible{service=\"web6\",backend=\"b1\"} 0\n",
+        "crab_publishes_total{result=\"applied\"} 3\n",
+        "crab_publishes_total{result=\"stuck\"} 0\n", "crab_publish_duration_seconds_count 3\n",
+        "crab_revision 3\n", "crab_build_info{version=\""}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
+TEST_F(MetricsTest, AreServedByHttp) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(bind(fd, generic, length), 0);
+  ASSERT_EQ(getsockname(fd, generic, &length), 0);
+  const std::string listen_on = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  // While the port is another's, there is one clear line.
+  ASSERT_EQ(listen(fd, 1), 0);
+  try {
+    Metrics(listen_on, manager_, dataplane_);
+    FAIL() << "it listens";
+  } catch (const std::runtime_error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("metrics.listen " + listen_on + ": cannot listen"));
+  }
+  close(fd);
+
+  const Metrics metrics(listen_on, manager_, dataplane_);
+  const int client = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(connect(client, generic, length), 0);
+  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  ASSERT_EQ(write(client, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+  std::string answer;
+  std::array<char, 4096> chunk;
+  for (ssize_t n; (n = read(client, chunk.data(), chunk.size())) > 0;) {
+    answer.append(chunk.data(), static_cast<std::size_t>(n));
+  }
+  close(client);
+  EXPECT_THAT(answer, HasSubstr("200 OK"));
+  EXPECT_THAT(answer, HasSubstr("crab_service_backends{service=\"web\"} 1\n"));
+}
+
+}  // namespace
+}  // namespace crab
