@@ -26,8 +26,9 @@ class Worker;
 
 class DpdkDataplane final : public Dataplane {
  public:
-  // Returns with the workers running on a snapshot without services. Precondition: the
-  // configuration is valid. Throws StartupError, with everything undone.
+  // Returns with the workers running on a snapshot without services. Preconditions: the
+  // configuration is valid, and check_machine() accepts it. Throws StartupError, with everything
+  // undone.
   DpdkDataplane(const v1::Config& config, boost::asio::io_context& io);
   // Ends the workers, then undoes everything. A worker that does not end within five seconds ends
   // the process, with exit status 1.

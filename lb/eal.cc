@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -27,6 +28,8 @@ namespace {
 
 // Written by whichever thread logs at level ERR, read by the main thread while it starts.
 std::string last_error_line;  // NOLINT: DPDK's log is one per process, and so is this
+// While the EAL starts, what it complains of is in the one line that we end with.
+std::atomic<bool> starting{false};
 
 spdlog::level::level_enum to_spdlog(int dpdk_level) {
   if (dpdk_level <= static_cast<int>(RTE_LOG_ERR)) return spdlog::level::err;
@@ -41,7 +44,7 @@ ssize_t log_write(void*, const char* text, std::size_t length) {
   if (line.empty()) return static_cast<ssize_t>(length);
   const int level = rte_log_cur_msg_loglevel();
   if (level <= static_cast<int>(RTE_LOG_ERR)) last_error_line = line;
-  spdlog::log(to_spdlog(level), "dpdk: {}", line);
+  spdlog::log(starting ? spdlog::level::debug : to_spdlog(level), "dpdk: {}", line);
   return static_cast<ssize_t>(length);
 }
 
@@ -190,10 +193,12 @@ Eal::Eal(std::vector<std::string> arguments) {
   argv.reserve(arguments.size());
   for (std::string& argument : arguments) argv.push_back(argument.data());
   rte_errno = 0;
+  starting = true;
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
     throw StartupError(fmt::format("DPDK does not start: {} ({}); --log-level debug shows more",
                                    last_error_line, rte_strerror(rte_errno)));
   }
+  starting = false;
 }
 
 Eal::~Eal() { rte_eal_cleanup(); }

@@ -54,6 +54,7 @@ void run(const crab::v1::Config& config) {
     sd_notify(0, "STOPPING=1");
     io.stop();
   });
+  crab::check_machine(config.dataplane(), crab::allowed_cpus());
   const auto claims = claim_sockets(config.control());
   crab::DpdkDataplane dataplane(config, io);
   crab::ControlServer server(config, dataplane, io);
