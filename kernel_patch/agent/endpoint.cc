@@ -81,6 +81,18 @@ void detach_sockets(const PinDirectory& directory) {
   directory.unpin(kSocketPin);
 }
 
+// Everything that can be wrong with the options, before anything is changed.
+std::vector<Interface> check(const EndpointOptions& options) {
+  libbpf_set_print(keep_complaint);
+  if (geteuid() != 0) {
+    throw AgentError("crab-agent needs root, for BPF, tc and the cgroup: run it with sudo");
+  }
+  if (options.roles & CRAB_ROLE_CLIENT) open_cgroup(options.cgroup);
+  std::vector<Interface> interfaces;
+  for (const std::string& name : options.interfaces) interfaces.push_back(find_interface(name));
+  return interfaces;
+}
+
 }  // namespace
 
 std::uint64_t current_netns_cookie() {
@@ -97,10 +109,9 @@ std::uint64_t current_netns_cookie() {
 }
 
 Endpoint::Endpoint(const EndpointOptions& options, const EndpointConfig& config)
-    : directory_((libbpf_set_print(keep_complaint), PinDirectory::claim(options.pin_directory))),
+    : interfaces_(check(options)),
+      directory_(PinDirectory::claim(options.pin_directory)),
       programs_(crab_bpf__open(), crab_bpf__destroy) {
-  std::vector<Interface> interfaces;
-  for (const std::string& name : options.interfaces) interfaces.push_back(find_interface(name));
   load(options);
   maps_ = std::make_unique<KernelMaps>(directory_);
 
@@ -119,9 +130,9 @@ Endpoint::Endpoint(const EndpointOptions& options, const EndpointConfig& config)
 
   const int ingress = bpf_program__fd(programs_->progs.crab_ingress);
   const int egress = bpf_program__fd(programs_->progs.crab_egress);
-  for (const Interface& interface : interfaces) attach_tc(interface, ingress, egress);
+  for (const Interface& interface : interfaces_) attach_tc(interface, ingress, egress);
   for (const Interface& other : all_interfaces()) {
-    const bool is_wanted = std::any_of(interfaces.begin(), interfaces.end(),
+    const bool is_wanted = std::any_of(interfaces_.begin(), interfaces_.end(),
                                        [&](const Interface& i) { return i.index == other.index; });
     if (!is_wanted) detach_tc(other);
   }

@@ -11,6 +11,7 @@
 #include "kernel_patch/agent/bpffs.h"
 #include "kernel_patch/agent/endpoint_config.h"
 #include "kernel_patch/agent/kernel_maps.h"
+#include "kernel_patch/agent/tc_attachment.h"
 #include "kernel_patch/bpf/layout.h"
 
 struct crab_bpf;  // the generated skeleton
@@ -47,6 +48,7 @@ class Endpoint {
   void load(const EndpointOptions& options);
   void attach_sockets(const std::string& cgroup) const;
 
+  std::vector<Interface> interfaces_;
   PinDirectory directory_;
   std::unique_ptr<crab_bpf, void (*)(crab_bpf*)> programs_;
   std::unique_ptr<KernelMaps> maps_;

@@ -254,4 +254,5 @@ def test_an_ordinary_answer_is_none_of_our_business(topology, agent, family):
         deltas = Deltas(agent)
         target.send(Answer(virtual(family), b"", source_port=NO_SERVICE_PORT))
         wait_until(lambda: target.state == ESTABLISHED, "the connection")
-        assert deltas.now().keys() <= {"collected"}, "the sweep goes on"
+        assert deltas.rejects() == {}
+        assert not deltas.now().keys() & {"offered", "redirected", "established_without_redirect"}
