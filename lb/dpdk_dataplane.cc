@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <thread>
 
 #include "lb/worker.h"
@@ -58,13 +59,13 @@ DpdkDataplane::DpdkDataplane(const v1::Config& config, boost::asio::io_context& 
   open_ports(dataplane);
 
   std::vector<HostLink> links;
-  std::vector<unsigned> ifindexes;
+  std::map<unsigned, MacAddress> host_macs;
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     const HostInterface& host = *host_interfaces_[i];
     links.push_back({host.ifindex(), host.name(), ports_[i]->id(), ports_[i]->mac(), true});
-    ifindexes.push_back(host.ifindex());
+    host_macs.emplace(host.ifindex(), ports_[i]->mac());
   }
-  virtual_addresses_ = std::make_unique<VirtualAddresses>(std::move(ifindexes), netlink_);
+  virtual_addresses_ = std::make_unique<VirtualAddresses>(std::move(host_macs), netlink_);
   neighbors_ = std::make_unique<NeighborFollower>(io, netlink_, std::move(links));
 
   SnapshotSpec empty;

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "lb/announce.h"
 #include "lb/eal.h"
 
 namespace crab {
@@ -163,7 +164,8 @@ void HostInterface::set_carrier(bool up) {
   if (ioctl(tap_, TUNSETCARRIER, &value) == 0) carrier_ = up;
 }
 
-VirtualAddresses::VirtualAddresses(std::vector<unsigned> host_interfaces, NetlinkSocket& netlink)
+VirtualAddresses::VirtualAddresses(std::map<unsigned, MacAddress> host_interfaces,
+                                   NetlinkSocket& netlink)
     : host_interfaces_(std::move(host_interfaces)),
       loopback_(if_nametoindex("lo")),
       netlink_(netlink) {
@@ -179,7 +181,7 @@ void VirtualAddresses::set(const std::vector<VirtualAddress>& addresses) {
       wanted.emplace(loopback_, virtual_address.address);
       continue;
     }
-    for (const unsigned ifindex : host_interfaces_) {
+    for (const auto& [ifindex, mac] : host_interfaces_) {
       wanted.emplace(ifindex, virtual_address.address);
     }
   }
@@ -194,6 +196,8 @@ void VirtualAddresses::set(const std::vector<VirtualAddress>& addresses) {
     const int error = add(place.first, place.second);
     if (error == 0) {
       placed_.insert(place);
+      const auto host = host_interfaces_.find(place.first);
+      if (host != host_interfaces_.end()) announce(host->first, place.second, host->second);
     } else if (error != EEXIST) {  // else it is somebody else's, who will remove it, too
       refused += fmt::format("{}{} ({})", refused.empty() ? "" : ", ", place.second.to_string(),
                              error_text(error));

@@ -62,14 +62,15 @@ class HostInterface {
 // nobody asks, so that ping and a routing daemon find them all the same.
 class VirtualAddresses {
  public:
-  // Removes from lo what a killed process left there.
-  VirtualAddresses(std::vector<unsigned> host_interfaces, NetlinkSocket& netlink);
+  // By ifindex, with the MAC addresses to announce. Removes from lo what a killed process left.
+  VirtualAddresses(std::map<unsigned, MacAddress> host_interfaces, NetlinkSocket& netlink);
   ~VirtualAddresses();
   VirtualAddresses(const VirtualAddresses&) = delete;
   VirtualAddresses& operator=(const VirtualAddresses&) = delete;
 
-  // Exactly these from now on. Throws std::runtime_error, naming them, if Linux refuses some; the
-  // others are in force then, and another call tries again.
+  // Exactly these from now on; what is new on a host interface is announced. Throws
+  // std::runtime_error, naming them, if Linux refuses some; the others are in force then, and
+  // another call tries again.
   void set(const std::vector<VirtualAddress>& addresses);
 
  private:
@@ -79,7 +80,7 @@ class VirtualAddresses {
 
   using Placed = std::pair<unsigned, IpAddress>;  // ifindex, address
 
-  std::vector<unsigned> host_interfaces_;
+  std::map<unsigned, MacAddress> host_interfaces_;
   unsigned loopback_;
   NetlinkSocket& netlink_;
   std::set<Placed> placed_;
