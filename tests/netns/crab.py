@@ -28,6 +28,11 @@ def program(name: str) -> pathlib.Path:
     raise RuntimeError(f"no {name} in {directory}: ./dev build makes it")
 
 
+def control_socket(directory: pathlib.Path) -> str:
+    """crab-lb's in a sandbox's directory, as crabctl's --server and CRAB_SERVER take it."""
+    return f"unix:{directory}/control.sock"
+
+
 def service_name(family: str) -> str:
     return f"web-{family}"
 
@@ -41,20 +46,20 @@ def service(family: str, backends: list[Host], *, name: str | None = None,
                           "port": backend_port} for backend in backends]}
 
 
-def configuration(topology: Topology, services: list[dict] | None = None) -> dict:
+def configuration(topology: Topology, services: list[dict] | None = None,
+                  n_workers: int = 1) -> dict:
     """A whole configuration; without services, a web service for each family over all backends."""
     if services is None:
         services = [service(family, topology.backends) for family in FAMILIES]
-    directory = topology.sandbox.directory
     return {
         "node": 1,
         "dataplane": {
-            "workers": [0], "hugepages": False, "memory_mib": 256, "recent_syn_entries": 65536,
+            "workers": sorted(os.sched_getaffinity(0))[:n_workers], "hugepages": False, "memory_mib": 256, "recent_syn_entries": 65536,
             "ports": [{"vdev": "net_af_packet0,iface=lb0", "host_interface": "crab0",
                        "addresses": [with_length(family, APPLIANCE_NUMBER) for family in FAMILIES],
                        "mtu": topology.mtu}],
         },
-        "control": {"listen": [f"unix:{directory}/control.sock"]},
+        "control": {"listen": [control_socket(topology.sandbox.directory)]},
         "services": services,
     }
 

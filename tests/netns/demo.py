@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import sandbox
 from capture import Capture
-from crab import VIRTUAL_PORT, Deployment, program, service_name
+from crab import VIRTUAL_PORT, Deployment, control_socket, program, service_name
 from load import run_short
 from process import CommandFailed, wait_until
 from topology import FAMILIES, Host, Topology, create_topology, in_url, virtual_address
@@ -162,13 +162,13 @@ def show_crabctl(crab: Deployment) -> None:
         print("\n".join("    " + text for text in crab.lb.ctl(*words).stdout.splitlines()))
 
 
-def show_next(topology: Topology, crab: Deployment, is_kept: bool) -> None:
+def show_next(topology: Topology, is_kept: bool) -> None:
     heading("What next")
     if is_kept:
         print(f"""  It is still running:
     ./dev demo --run c1 curl {url('ipv4')}
     ./dev demo --run lb tcpdump -ni lb0 tcp
-    ./dev demo --run lb {program('crabctl')} --server {crab.lb.socket} stats
+    ./dev demo --run lb crabctl stats
     ls {topology.sandbox.directory}    (configuration, logs)
     ./dev demo --stop""")
     else:
@@ -192,7 +192,10 @@ def run_on_kept(host: str, command: list[str]) -> None:
     """Replaces this process."""
     if not kept():
         raise SystemExit("no demo is running: ./dev demo --keep starts one")
-    words = sandbox.inside(kept()[-1], host, command)
+    name = kept()[-1]
+    os.environ["PATH"] = f"{program('crabctl').parent}:{os.environ['PATH']}"
+    os.environ["CRAB_SERVER"] = control_socket(sandbox.ROOT / name)
+    words = sandbox.inside(name, host, command)
     os.execvp(words[0], words)
 
 
@@ -212,7 +215,7 @@ def show(is_kept: bool) -> None:
             show_kill(topology, crab, slow_digest)
             if is_kept:
                 topology.sandbox.keep()
-            show_next(topology, crab, is_kept)
+            show_next(topology, is_kept)
         except (CommandFailed, RuntimeError, TimeoutError) as error:
             raise SystemExit(f"\ndemo failed: {error}\n{topology.sandbox.logs(n_lines=15)}")
 

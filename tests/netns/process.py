@@ -47,7 +47,7 @@ def run(command: Command, *, check: bool = True, deadline_s: float = 2 * DEADLIN
 
 
 class Daemon:
-    """A process in the background, its output in a log file.
+    """A process in the background, its output in a log file, out of reach of the terminal's Ctrl-C.
 
     With notify=True it gets a NOTIFY_SOCKET (sd_notify(3)), and wait_ready() waits for READY=1.
     """
@@ -67,7 +67,7 @@ class Daemon:
         with open(log, "ab") as output:
             self.process = subprocess.Popen([str(word) for word in command], stdout=output,
                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                            env=variables)
+                                            env=variables, start_new_session=True)
 
     @property
     def pid(self) -> int:

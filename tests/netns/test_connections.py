@@ -2,6 +2,7 @@
 """Connections through the appliance: all of them, to the backends in turn, and only SYNs there."""
 
 import hashlib
+import os
 import re
 
 import pytest
@@ -12,19 +13,29 @@ from topology import FAMILIES, in_url, virtual_address
 from web import PORT, make_file
 
 
+KEYED_PORT = 81
+N_WORKERS = 2  # if there are as many CPUs
+
+
 @pytest.fixture(scope="module")
 def crab(topology) -> Deployment:
-    services = [service(family, topology.backends) for family in FAMILIES]
-    services += [service(family, topology.backends, name=f"same-port-{family}", port=PORT)
-                 for family in FAMILIES]
-    return Deployment(topology, configuration(topology, services))
+    services = []
+    for family in FAMILIES:
+        services += [
+            service(family, topology.backends),
+            service(family, topology.backends, name=f"same-port-{family}", port=PORT),
+            service(family, topology.backends, name=f"keyed-{family}", port=KEYED_PORT)
+            | {"keys": ["00112233445566778899aabbccddeeff"]},
+        ]
+    return Deployment(topology, configuration(topology, services, N_WORKERS))
 
 
 def url(family: str, path: str = "/", port: int = VIRTUAL_PORT) -> str:
     return f"http://{in_url(virtual_address(family))}:{port}{path}"
 
 
-@pytest.mark.parametrize("port", [VIRTUAL_PORT, PORT], ids=["port_changes", "port_stays"])
+@pytest.mark.parametrize("port", [VIRTUAL_PORT, PORT, KEYED_PORT],
+                         ids=["port_changes", "port_stays", "keyed"])
 def test_curl_gets_each_backend_in_turn(topology, crab, family, port):
     answers = [topology.clients[0].run(["curl", "-sS", url(family, port=port)]).stdout.strip()
                for _ in range(6)]
@@ -53,6 +64,9 @@ def test_ten_thousand_connections_are_split_in_thirds(topology, crab, family):
     # A port may be used again within the run, so a connection is its SYN's 4-tuple and ISN.
     opened = {(s.source, s.source_port, s.sequence) for s in capture.segments}
     assert len(opened) == n
+    workers = crab.lb.stats()["workers"]
+    assert len(workers) == min(N_WORKERS, len(os.sched_getaffinity(0)))
+    assert all(int(worker["redirected_packets"]) > 0 for worker in workers), "all share the turns"
 
 
 def test_a_thousand_concurrent_connections(topology, crab, family):
