@@ -40,6 +40,7 @@ class Endpoint {
   Endpoint(const EndpointOptions& options, const EndpointConfig& config);
   ~Endpoint();
 
+  const std::vector<Interface>& interfaces() const { return interfaces_; }
   const KernelMaps& maps() const { return *maps_; }
   // Removes expired flows and pending entries. Throws AgentError.
   void sweep() const;

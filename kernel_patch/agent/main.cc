@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <map>
 
-#include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/agent/remove.h"
 #include "kernel_patch/agent/run.h"
 #include "kernel_patch/agent/status.h"
@@ -104,7 +103,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
-  } catch (const crab::AgentError& error) {
+  } catch (const std::exception& error) {  // AgentError, and what the system refuses
     std::fprintf(stderr, "crab-agent: %s\n", error.what());
     return 1;
   }

@@ -10,8 +10,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 #include "kernel_patch/agent/agent_error.h"
+#include "kernel_patch/agent/next_hop_keeper.h"
 
 namespace crab {
 namespace {
@@ -46,15 +48,25 @@ void run(const RunOptions& options) {
   spdlog::info("on {}: {} services, {} allowed prefixes, pinned at {}",
                fmt::join(options.endpoint.interfaces, ", "), config.services.size(),
                config.prefixes.size(), options.endpoint.pin_directory);
-  sd_notify(0, "READY=1");
 
-  pollfd events[] = {{signals.get(), POLLIN, 0}};
+  // Only the client's sockets route to virtual addresses.
+  std::optional<NextHopKeeper> keeper;
+  if (options.endpoint.roles & CRAB_ROLE_CLIENT) {
+    keeper.emplace(endpoint.maps(), endpoint.interfaces());
+  }
+  sd_notify(0, "READY=1");
+  pollfd events[] = {{signals.get(), POLLIN, 0}, {keeper ? keeper->fd() : -1, POLLIN, 0}};
+  auto next_sweep = std::chrono::steady_clock::now();
   for (;;) {
-    const int n = poll(events, 1, static_cast<int>(options.sweep_interval.count()));
+    const int n = poll(events, 2, static_cast<int>(options.sweep_interval.count()));
     if (n < 0 && errno != EINTR) {
       throw AgentError(fmt::format("poll: {}", std::strerror(errno)));
     }
-    endpoint.sweep();
+    if (n > 0 && (events[1].revents & POLLIN) != 0) keeper->follow();
+    if (std::chrono::steady_clock::now() >= next_sweep) {
+      endpoint.sweep();
+      next_sweep = std::chrono::steady_clock::now() + options.sweep_interval;
+    }
     if (n <= 0 || (events[0].revents & POLLIN) == 0) continue;
     signalfd_siginfo info{};
     if (read(signals.get(), &info, sizeof info) != sizeof info) continue;
