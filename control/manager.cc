@@ -79,13 +79,15 @@ Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t
       view_(std::make_shared<View>()) {}
 
 void Manager::start(const v1::Config& config) {
-  // Posted, because the dataplane may call back from inside resolve().
-  dataplane_.on_next_hop([weak = weak_from_this(), strand = strand_](const IpAddress& address,
-                                                                     const NextHopState& state) {
-    boost::asio::post(strand, [weak, address, state] {
-      if (const auto self = weak.lock()) self->next_hop_changed(address, state);
-    });
-  });
+  // Posted, because the dataplane may call back from inside resolve(). The dataplane may also live
+  // longer than io, and so holds nothing of the strand.
+  dataplane_.on_next_hop(
+      [weak = weak_from_this()](const IpAddress& address, const NextHopState& state) {
+        const auto self = weak.lock();
+        if (!self) return;
+        boost::asio::post(self->strand_,
+                          [self, address, state] { self->next_hop_changed(address, state); });
+      });
   for (const auto& service : config.services()) {
     ChangeEffect effect;
     const auto failure = desired_.create_service(service, Owner::Config, &effect);
