@@ -17,6 +17,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "crab.skel.h"
 #include "kernel_patch/agent/agent_error.h"
@@ -94,6 +95,15 @@ std::vector<Interface> check(const EndpointOptions& options) {
 }
 
 }  // namespace
+
+std::string cgroup2_mount() {
+  std::ifstream mounts("/proc/mounts");
+  for (std::string device, path, type, rest;
+       mounts >> device >> path >> type && std::getline(mounts, rest);) {
+    if (type == "cgroup2") return path;
+  }
+  return "/sys/fs/cgroup";
+}
 
 std::uint64_t current_netns_cookie() {
   const UniqueFd probe(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));

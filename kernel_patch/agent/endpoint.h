@@ -29,6 +29,9 @@ struct EndpointOptions {
   bool learn_next_hop = true;  // false: ask the neighbour table for every packet
 };
 
+// Where the cgroup v2 hierarchy is mounted, the first if several; /sys/fs/cgroup if nowhere.
+std::string cgroup2_mount();
+
 // Of the calling thread's network namespace; it never changes and is never used again.
 std::uint64_t current_netns_cookie();
 

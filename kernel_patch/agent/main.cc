@@ -4,9 +4,11 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <map>
 
+#include "kernel_patch/agent/doctor.h"
 #include "kernel_patch/agent/remove.h"
 #include "kernel_patch/agent/run.h"
 #include "kernel_patch/agent/status.h"
@@ -14,7 +16,6 @@
 namespace {
 
 constexpr char kDefaultPinDirectory[] = "/sys/fs/bpf/crab";
-constexpr char kDefaultCgroup[] = "/sys/fs/cgroup";
 
 const std::map<std::string, unsigned> kRoles = {
     {"client", CRAB_ROLE_CLIENT},
@@ -27,11 +28,7 @@ void add_pin_directory(CLI::App* command, std::string* path) {
       ->capture_default_str();
 }
 
-void add_run(CLI::App* app, crab::RunOptions* options) {
-  CLI::App* command = app->add_subcommand("run", "Install the endpoint, or take it over, and stay");
-  crab::EndpointOptions* endpoint = &options->endpoint;
-  command->add_option("--config", options->config_path, "The file shared with the appliance")
-      ->required();
+void add_place(CLI::App* command, crab::EndpointOptions* endpoint) {
   command->add_option("--role", endpoint->roles, "client, server or both")
       ->required()
       ->transform(CLI::CheckedTransformer(kRoles));
@@ -40,18 +37,38 @@ void add_run(CLI::App* app, crab::RunOptions* options) {
   command->add_option("--cgroup", endpoint->cgroup, "Offer for sockets of its processes (client)")
       ->capture_default_str();
   add_pin_directory(command, &endpoint->pin_directory);
-  command->add_option("--max-flows", endpoint->max_flows, "Redirected connections (client)")
-      ->check(CLI::Range(1U, 1U << 24))
-      ->capture_default_str();
-  command->add_option("--max-pending", endpoint->max_pending, "Unanswered SYNs (client)")
-      ->check(CLI::Range(1U, 1U << 24))
-      ->capture_default_str();
-  command->add_option("--max-echoes", endpoint->max_echoes, "Remembered SYNs (server)")
-      ->check(CLI::Range(1U, 1U << 24))
-      ->capture_default_str();
+}
+
+void add_limit(CLI::App* command, const char* name, std::uint32_t* limit, const char* what) {
+  command->add_option(name, *limit, what)->check(CLI::Range(1U, 1U << 24))->capture_default_str();
+}
+
+void add_run(CLI::App* app, crab::RunOptions* options) {
+  CLI::App* command = app->add_subcommand("run", "Install the endpoint, or take it over, and stay");
+  crab::EndpointOptions* endpoint = &options->endpoint;
+  command->add_option("--config", options->config_path, "The file shared with the appliance")
+      ->required();
+  add_place(command, endpoint);
+  add_limit(command, "--max-flows", &endpoint->max_flows, "Redirected connections (client)");
+  add_limit(command, "--max-pending", &endpoint->max_pending, "Unanswered SYNs (client)");
+  add_limit(command, "--max-echoes", &endpoint->max_echoes, "Remembered SYNs (server)");
   command->add_flag("!--no-learnt-next-hop", endpoint->learn_next_hop,
                     "Ask the neighbour table for every packet");
   command->callback([options] { crab::run(*options); });
+}
+
+void add_doctor(CLI::App* app, crab::DoctorOptions* options) {
+  CLI::App* command =
+      app->add_subcommand("doctor", "Say why redirection does not work here; exit 1 if it cannot");
+  command->add_option("--config", options->config_path, "The file shared with the appliance");
+  add_place(command, &options->endpoint);
+  command->callback([options] {
+    const std::vector<crab::Finding> findings = crab::examine(*options);
+    std::fputs(crab::findings_text(findings).c_str(), stdout);
+    const bool is_well = std::all_of(findings.begin(), findings.end(),
+                                     [](const crab::Finding& finding) { return finding.ok; });
+    if (!is_well) throw CLI::RuntimeError(1);
+  });
 }
 
 struct StatusOptions {
@@ -90,13 +107,21 @@ int main(int argc, char** argv) {
   CLI::App app("crab-agent: connection redirection on client and backend hosts");
   app.require_subcommand(1);
   crab::RunOptions run_options;
+  run_options.endpoint.cgroup = crab::cgroup2_mount();
+  run_options.endpoint.pin_directory = kDefaultPinDirectory;
+  crab::DoctorOptions doctor_options{.endpoint = run_options.endpoint, .config_path = {}};
   StatusOptions status_options{.pin_directory = kDefaultPinDirectory};
   crab::RemoveOptions remove_options{.pin_directory = kDefaultPinDirectory};
-  run_options.endpoint.cgroup = kDefaultCgroup;
-  run_options.endpoint.pin_directory = kDefaultPinDirectory;
+  app.footer(
+      "Examples:\n"
+      "  crab-agent run --config /etc/crab/crab.yaml --role both --interface eth0\n"
+      "  crab-agent status --flows\n"
+      "  crab-agent doctor --config /etc/crab/crab.yaml --role client --interface eth0\n"
+      "  crab-agent remove --timeout 600");
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crab-agent"));
   spdlog::set_pattern("%n: %l: %v");
   add_run(&app, &run_options);
+  add_doctor(&app, &doctor_options);
   add_status(&app, &status_options);
   add_remove(&app, &remove_options);
   try {

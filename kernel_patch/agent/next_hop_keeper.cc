@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "kernel_patch/agent/mapped_address.h"
+#include "kernel_patch/agent/route.h"
 
 namespace crab {
 namespace {
@@ -99,27 +100,12 @@ bool NextHopKeeper::is_needed(const Hop& hop) {
   maps_.for_each_flow([&](const crab_tuple& tuple, const crab_flow& flow) {
     const IpAddress service = from_mapped(tuple.remote);
     if (flow.expires_ns != 0 || routed_elsewhere.contains(service)) return true;
-    needed = service.family == hop.second.family && hop_to(service) == hop;
+    const auto route = route_to(requests_, service);
+    needed = route && Hop(route->interface_index, route->next_hop) == hop;
     if (!needed) routed_elsewhere.insert(service);
     return !needed;
   });
   return needed;
-}
-
-std::optional<NextHopKeeper::Hop> NextHopKeeper::hop_to(const IpAddress& address) {
-  std::optional<Hop> found;
-  NetlinkRequest request(RTM_GETROUTE, 0);
-  auto& header = request.fixed_header<rtmsg>();
-  header.rtm_family = static_cast<unsigned char>(to_af(address.family));
-  header.rtm_dst_len = static_cast<unsigned char>(address.size() * 8);
-  request.put(RTA_DST, address);
-  requests_.request(request, [&](const nlmsghdr* message) {
-    const NetlinkAttributes attributes(message, sizeof(rtmsg));
-    if (attributes[RTA_OIF] == nullptr) return;
-    const auto gateway = ip_from_attribute(to_af(address.family), attributes[RTA_GATEWAY]);
-    found.emplace(mnl_attr_get_u32(attributes[RTA_OIF]), gateway.value_or(address));
-  });
-  return found;
 }
 
 void NextHopKeeper::revive(const Hop& hop) {

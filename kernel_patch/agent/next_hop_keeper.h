@@ -11,7 +11,6 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -38,7 +37,6 @@ class NextHopKeeper {
   void read_all();
   void neighbor_changed(const nlmsghdr* message);
   bool is_needed(const Hop& hop);
-  std::optional<Hop> hop_to(const IpAddress& address);
   void revive(const Hop& hop);
 
   const KernelMaps& maps_;

@@ -71,7 +71,7 @@ constexpr char kEgress[] = "crab_egress";
 }  // namespace
 
 Interface find_interface(const std::string& name) {
-  const Interface found{name, if_nametoindex(name.c_str())};
+  Interface found{name, if_nametoindex(name.c_str())};
   if (found.index == 0) {
     std::vector<std::string> names;
     for (const Interface& other : all_interfaces()) names.push_back(other.name);
@@ -86,6 +86,9 @@ Interface find_interface(const std::string& name) {
   if (ioctl(socket_fd.get(), SIOCGIFHWADDR, &request) != 0 ||
       request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
     throw AgentError(fmt::format("--interface {}: not an Ethernet interface", name));
+  }
+  if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) == 0) {
+    found.is_up = (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
   }
   return found;
 }

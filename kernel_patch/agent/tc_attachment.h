@@ -14,6 +14,7 @@ inline constexpr unsigned kTcHandle = 0xC4AB;
 struct Interface {
   std::string name;
   unsigned index = 0;
+  bool is_up = false;  // administratively, and with carrier; find_interface() fills it
 };
 
 // Throws AgentError if there is no such interface here or it is not Ethernet.

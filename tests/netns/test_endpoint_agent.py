@@ -199,3 +199,48 @@ def test_a_second_agent_is_refused(topology, lb, agent):
     done = host.run([program("crab-agent"), "run", *run_options(
         topology, lb, pin_dir=host.pin_directory, cgroup=host.cgroup)], check=False)
     assert done.returncode == 1 and "another crab-agent" in done.stderr
+
+
+def doctor(topology, lb, agent):
+    host = topology.clients[0]
+    return agent.command("doctor", "--config", lb.path, "--role", "client", "--interface", "eth0",
+                         "--cgroup", host.cgroup, check=False)
+
+
+def test_doctor_finds_nothing_wrong(topology, lb, agent):
+    done = doctor(topology, lb, agent)
+    assert done.returncode == 0, done.stdout
+    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+
+
+def test_doctor_finds_a_strict_reverse_path_filter(topology, lb, agent):
+    host = topology.clients[0]
+    host.run(["ip", "link", "add", "aside", "type", "veth", "peer", "name", "aside2"])
+    host.run(["ip", "link", "set", "aside", "up"])
+    host.run(["ip", "route", "add", f"{virtual_address('ipv4')}/32", "dev", "aside"])
+    host.run(["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1"])
+    try:
+        done = doctor(topology, lb, agent)
+    finally:
+        host.run(["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=0"])
+        host.run(["ip", "link", "delete", "aside"])
+    assert done.returncode == 1
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed and all("sysctl -w net.ipv4.conf.eth0.rp_filter=2" in line for line in failed)
+
+
+def test_doctor_reads_the_counters(topology, lb, agent):
+    agent.remove()
+    agent.options = ("--max-pending", 1)
+    agent.restart()
+    with contextlib.ExitStack() as held:
+        topology.appliance.run(["ip", "link", "set", "lb0", "down"])
+        try:
+            for _ in range(2):
+                s = held.enter_context(tcp_socket(topology.clients[0], "ipv4"))
+                s.setblocking(False)
+                s.connect_ex((virtual_address("ipv4"), OWN))
+            done = doctor(topology, lb, agent)
+        finally:
+            topology.appliance.run(["ip", "link", "set", "lb0", "up"])
+    assert done.returncode == 1 and "raise --max-pending" in done.stdout, done.stdout
