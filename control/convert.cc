@@ -31,7 +31,7 @@ v1::BackendState to_message(Health health) {
   __builtin_unreachable();
 }
 
-v1::DatapathStats to_message(const WorkerTotals& totals) {
+v1::DatapathStats to_message(const WorkerTotals& totals, const EdgeTotals& edge) {
   v1::DatapathStats stats;
   stats.set_received_packets(totals.n_rx_packets);
   stats.set_received_bytes(totals.n_rx_bytes);
@@ -47,6 +47,11 @@ v1::DatapathStats to_message(const WorkerTotals& totals) {
   stats.set_recall_evicted_young(totals.n_recall_evicted);
   stats.set_host_to_wire_packets(totals.n_host_to_wire);
   stats.set_host_to_wire_drops(totals.n_host_to_wire_drops);
+  stats.set_missed_packets(edge.n_missed);
+  stats.set_to_linux_packets(edge.n_to_linux);
+  stats.set_to_linux_drops(edge.n_to_linux_drops);
+  stats.set_from_linux_packets(edge.n_from_linux);
+  stats.set_from_linux_drops(edge.n_from_linux_drops);
   return stats;
 }
 
@@ -161,7 +166,7 @@ v1::GetStatsResponse get_stats(const View& view, const Dataplane& dataplane) {
     worker->set_bursts(totals.n_bursts);
     worker->set_empty_polls(totals.n_empty_polls);
   }
-  *response.mutable_datapath() = to_message(all);
+  *response.mutable_datapath() = to_message(all, dataplane.edge_totals());
   for (const auto& [name, record] : view.services) {
     auto* service = response.add_services();
     service->set_service(name);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the control service needs of the datapath, so that its tests run without DPDK. The
-// implementation is lb/dpdk_dataplane.h; every method is called on the control strand.
+// implementation is lb/dpdk_dataplane.h; methods are called on the control strand
+// unless they say otherwise.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,15 @@ struct NextHopState {
   bool operator==(const NextHopState&) const = default;
 };
 
+// Packets outside the workers' blocks, since start, over all ports.
+struct EdgeTotals {
+  std::uint64_t n_missed = 0;            // lost before a worker got them, as the drivers say
+  std::uint64_t n_to_linux = 0;          // written to a host interface
+  std::uint64_t n_to_linux_drops = 0;    // refused by it: down, or no memory
+  std::uint64_t n_from_linux = 0;        // taken from a host interface for the workers
+  std::uint64_t n_from_linux_drops = 0;  // no buffer, no room in the ring, or too long
+};
+
 class Dataplane {
  public:
   virtual ~Dataplane() = default;
@@ -54,6 +64,8 @@ class Dataplane {
 
   virtual unsigned n_workers() const = 0;
   virtual const WorkerCounters& counters(unsigned worker) const = 0;
+  // Any thread.
+  virtual EdgeTotals edge_totals() const = 0;
 };
 
 }  // namespace crab

@@ -92,6 +92,21 @@ void collect_workers(const Dataplane& dataplane, Families* out) {
   }
 }
 
+void collect_edges(const Dataplane& dataplane, Families* out) {
+  const EdgeTotals edge = dataplane.edge_totals();
+  const auto add = [out](const char* name, const char* help, std::uint64_t value) {
+    out->push_back(counter(name, help).add({}, value).take());
+  };
+  add("crab_packets_missed_total", "Packets that the ports lost before a worker received them.",
+      edge.n_missed);
+  add("crab_to_linux_packets_total", "Packets written to host interfaces.", edge.n_to_linux);
+  add("crab_to_linux_drops_total", "Packets that a host interface refused.", edge.n_to_linux_drops);
+  add("crab_from_linux_packets_total", "Packets taken from host interfaces.", edge.n_from_linux);
+  add("crab_from_linux_drops_total",
+      "Packets of Linux's lost on the way to a worker: no buffer, no room, or too long.",
+      edge.n_from_linux_drops);
+}
+
 void collect_services(const View& view, const Dataplane& dataplane, Families* out) {
   auto assigned = counter("crab_service_assigned_connections_total",
                           "Connections given to a backend, by service.");
@@ -147,6 +162,7 @@ class Collector : public prometheus::Collectable {
     const auto view = manager_->view();
     const PublishStats stats = manager_->publish_stats();
     collect_workers(dataplane_, &families);
+    collect_edges(dataplane_, &families);
     collect_services(*view, dataplane_, &families);
     families.push_back(counter("crab_publishes_total", "Snapshots published, by result.")
                            .add({{"result", "applied"}}, stats.n_applied)

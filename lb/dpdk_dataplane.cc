@@ -218,4 +218,16 @@ bool DpdkDataplane::is_own_address(const IpAddress& address) const {
          own_addresses_.end();
 }
 
+EdgeTotals DpdkDataplane::edge_totals() const {
+  const HostPathCounters& host = host_path_.counters();
+  EdgeTotals totals;
+  totals.n_to_linux = host.n_to_linux.load(std::memory_order_relaxed);
+  totals.n_to_linux_drops = host.n_to_linux_drops.load(std::memory_order_relaxed);
+  totals.n_from_linux = host.n_from_linux.load(std::memory_order_relaxed);
+  totals.n_from_linux_drops = host.n_from_linux_drops.load(std::memory_order_relaxed);
+  const std::scoped_lock lock(port_statistics_);
+  for (const auto& port : ports_) totals.n_missed += port->n_missed();
+  return totals;
+}
+
 }  // namespace crab

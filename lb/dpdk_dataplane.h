@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "control/dataplane.h"
@@ -42,7 +43,7 @@ class DpdkDataplane final : public Dataplane {
   unsigned n_workers() const override { return static_cast<unsigned>(counters_.size()); }
   const WorkerCounters& counters(unsigned worker) const override { return *counters_[worker]; }
 
-  const HostPathCounters& host_path_counters() const { return host_path_.counters(); }
+  EdgeTotals edge_totals() const override;
 
  private:
   void open_ports(const v1::Dataplane& dataplane);
@@ -57,6 +58,7 @@ class DpdkDataplane final : public Dataplane {
   std::vector<std::unique_ptr<KernelSide>> kernel_sides_;
   std::unique_ptr<Eal> eal_;
   std::vector<std::unique_ptr<Port>> ports_;
+  mutable std::mutex port_statistics_;  // drivers add up what the kernel hands over only once
   std::unique_ptr<Publisher> publisher_;
   std::vector<std::unique_ptr<WorkerCounters>> counters_;
   std::vector<InterfaceAddress> own_addresses_;

@@ -199,6 +199,11 @@ std::string stats_tables(const v1::GetStatsResponse& stats, bool all_verdicts) {
   totals.add({"SYNs recalled", std::to_string(datapath.recalled_syns())});
   totals.add({"recalled in vain", std::to_string(datapath.recall_stale())});
   totals.add({"recall evicted young", std::to_string(datapath.recall_evicted_young())});
+  totals.add({"missed by the ports", std::to_string(datapath.missed_packets())});
+  totals.add({"to Linux packets", std::to_string(datapath.to_linux_packets())});
+  totals.add({"to Linux drops", std::to_string(datapath.to_linux_drops())});
+  totals.add({"from Linux packets", std::to_string(datapath.from_linux_packets())});
+  totals.add({"from Linux drops", std::to_string(datapath.from_linux_drops())});
   totals.add({"host to wire packets", std::to_string(datapath.host_to_wire_packets())});
   totals.add({"host to wire drops", std::to_string(datapath.host_to_wire_drops())});
 

@@ -24,8 +24,9 @@ class FakeDataplane : public Dataplane {
   }
 
   // Set by tests.
-  bool resolve_at_once = true;                              // as if every neighbour answered
-  std::set<IpAddress> own;                                  // the node's own addresses
+  bool resolve_at_once = true;  // as if every neighbour answered
+  std::set<IpAddress> own;      // the node's own addresses
+  EdgeTotals edge;
   std::vector<unsigned> stuck_workers;                      // not empty: applied is false
   std::function<void(const SnapshotSpec&)> before_publish;  // may throw
   std::function<void()> before_virtual_addresses;           // may throw
@@ -57,6 +58,8 @@ class FakeDataplane : public Dataplane {
   bool is_own_address(const IpAddress& address) const override { return own.contains(address); }
   unsigned n_workers() const override { return static_cast<unsigned>(counters_.size()); }
   const WorkerCounters& counters(unsigned worker) const override { return *counters_[worker]; }
+
+  EdgeTotals edge_totals() const override { return edge; }
 
   WorkerCounters& counters_of(unsigned worker) { return *counters_[worker]; }
   void set_up(const IpAddress& address) {
