@@ -9,14 +9,14 @@ import socket
 import pytest
 from capture import ACK, RST, SYN, Capture
 from crab import CrabLb, VIRTUAL_PORT, configuration, service
-from endpoint import Agent, Deltas, listener, tcp_socket
+from endpoint import Agent, Deltas, entered, listener, tcp_socket
 from load import run_short
 from process import wait_until
 from topology import FAMILIES, in_url, virtual_address
 from web import WebServer
 
 CLOSED_PORT = 9
-REFUSED, REFUSED_BARE, FILTERED, OWN, NO_ECHO = 81, 82, 83, 84, 85
+REFUSED, REFUSED_BARE, FILTERED, OWN, NO_ECHO, PAPER = 81, 82, 83, 84, 85, 8080
 OWN_PORT = 8084
 
 
@@ -32,6 +32,8 @@ def crab(topology):
                 (OWN, backend, OWN_PORT), (NO_ECHO, bare, 8080)):
             services.append(service(family, [host], name=f"s{port}-{family}", port=port,
                                     backend_port=backend_port))
+    services.append(service("ipv4", [backend], name="paper", port=PAPER, backend_port=PAPER)
+                    | {"option_form": "paper"})
     lb = CrabLb(topology, configuration(topology, services))
     for host in (backend, bare):
         WebServer(host)
@@ -176,3 +178,48 @@ def test_the_socket_never_learns_the_backend(topology, crab, family):
                                    if f["client"].endswith(f":{s.getsockname()[1]}")], "the flow")
         backend = f"{in_url(topology.backends[0].address(family))}:8080"
         assert [f["backend"] for f in flow] == [backend]
+
+
+def test_the_papers_form(topology, crab):
+    """Kind 42, which the appliance inserts and the client never offers; IPv4 only."""
+    client, server = map(Deltas, crab)
+    with Capture(topology.clients[0], "eth0", direction="inout") as capture:
+        assert connect_error(topology, "ipv4", PAPER) == 0
+        capture.wait_for(2)
+    syn, answer = capture.segments[:2]
+    assert b"\xfd" not in syn.options and answer.options.endswith(
+        b"\x2a\x06" + socket.inet_aton(virtual_address("ipv4")))
+    assert client.now()["redirected"] == 1 and "offered" not in client.now()
+    assert server.now()["echoed"] == 1
+
+
+MPTCP = 262  # IPPROTO_MPTCP; Python has it since 3.10 only where the C library does
+
+
+def has_mptcp() -> bool:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_mptcp(), reason="this kernel has no MPTCP (CONFIG_MPTCP)")
+def test_multipath_tcp_leaves_room_for_the_short_echo(topology, crab, family):
+    client, server = map(Deltas, crab)
+    kind = socket.AF_INET if family == "ipv4" else socket.AF_INET6
+    with entered(topology.backends[0]):
+        listening = socket.socket(kind, socket.SOCK_STREAM, MPTCP)
+    with entered(topology.clients[0]):
+        connecting = socket.socket(kind, socket.SOCK_STREAM, MPTCP)
+    with listening, connecting:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((topology.backends[0].address(family), OWN_PORT))
+        listening.listen()
+        connecting.settimeout(30)
+        connecting.connect((virtual_address(family), OWN))
+        accepted, _ = listening.accept()
+        with accepted:
+            connecting.sendall(b"ping")
+            assert accepted.recv(4) == b"ping"
+    assert server.now()["echoed_short"] == 1 and client.now()["redirected_short"] == 1

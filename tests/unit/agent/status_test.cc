@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel_patch/agent/status.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernel_patch/agent/mapped_address.h"
+
+namespace crab {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+Status example() {
+  Status status;
+  status.interfaces = {"eth0", "eth1"};
+  status.offers = true;
+  crab_service_key key{};
+  key.vip = to_mapped(*IpAddress::parse("fd00::100"));
+  key.port = htons(443);
+  crab_service terms{};
+  terms.form = CRAB_OPT_LEN_TAG;
+  terms.n_keys = 1;
+  terms.keys[0][0] = 0xd0;
+  terms.keys[0][1] = 0x0d;
+  status.services.emplace_back(key, terms);
+  status.prefixes.push_back(to_mapped(*Prefix::parse("10.0.0.0/8")));
+  status.flows = {.n_open = 1, .n_closing = 2};
+  status.counters[CRAB_COUNT_redirected] = 3;
+  crab_tuple tuple{};
+  tuple.local = to_mapped(*IpAddress::parse("fd00::21"));
+  tuple.lport = htons(40000);
+  tuple.remote = key.vip;
+  tuple.rport = key.port;
+  crab_flow flow{};
+  flow.state = CRAB_FLOW_CURRENT;  // the second target
+  flow.target[1].addr = to_mapped(*IpAddress::parse("fd00::11"));
+  flow.target[1].port = htons(8080);
+  status.flow_list.emplace_back(tuple, flow);
+  return status;
+}
+
+TEST(Status, TableShowsWhatMovedAndNoKey) {
+  const std::string table = status_table(example());
+  EXPECT_THAT(table, HasSubstr("interfaces  eth0, eth1\n"));
+  EXPECT_THAT(table, HasSubstr("service     [fd00::100]:443  form tag, keyed\n"));
+  EXPECT_THAT(table, HasSubstr("allowed     10.0.0.0/8\n"));
+  EXPECT_THAT(table, HasSubstr("flows       1 open, 2 closing\n"));
+  EXPECT_THAT(table, HasSubstr("[fd00::21]:40000 -> [fd00::100]:443 at [fd00::11]:8080\n"));
+  EXPECT_THAT(table, HasSubstr("3  redirected "));
+  EXPECT_THAT(table, Not(HasSubstr("reject_tag")));
+  EXPECT_THAT(table, Not(HasSubstr("d00d")));
+}
+
+TEST(Status, JsonHasEveryCounterAndNoKey) {
+  const std::string json = status_json(example());
+  EXPECT_THAT(json, HasSubstr(R"({"service": "[fd00::100]:443", "form": "tag", "keyed": true})"));
+  EXPECT_THAT(json, HasSubstr("\"redirected\": 3"));
+  for (const CounterDescription& counter : kCounterDescriptions) {
+    EXPECT_THAT(json, HasSubstr("\"" + std::string(counter.name) + "\": "));
+  }
+  EXPECT_THAT(json, Not(HasSubstr("d00d")));
+}
+
+TEST(MappedAddress, RoundTrips) {
+  for (const char* text : {"10.0.0.1", "fd00::1", "::1"}) {
+    EXPECT_EQ(from_mapped(to_mapped(*IpAddress::parse(text))).to_string(), text);
+  }
+}
+
+}  // namespace
+}  // namespace crab
