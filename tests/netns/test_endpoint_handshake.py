@@ -16,8 +16,9 @@ from topology import FAMILIES, in_url, virtual_address
 from web import WebServer
 
 CLOSED_PORT = 9
-REFUSED, REFUSED_BARE, FILTERED, OWN, NO_ECHO, PAPER = 81, 82, 83, 84, 85, 8080
-OWN_PORT = 8084
+REFUSED, REFUSED_BARE, FILTERED, OWN, NO_ECHO, MULTIPATH, PAPER = 81, 82, 83, 84, 85, 86, 8080
+# A port each: what one test leaves in TIME-WAIT must not keep the next from binding.
+OWN_PORT, MULTIPATH_PORT = 8084, 8086
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def crab(topology):
         for port, host, backend_port in (
                 (VIRTUAL_PORT, backend, 8080), (REFUSED, backend, CLOSED_PORT),
                 (REFUSED_BARE, bare, CLOSED_PORT), (FILTERED, backend, 8083),
-                (OWN, backend, OWN_PORT), (NO_ECHO, bare, 8080)):
+                (OWN, backend, OWN_PORT), (NO_ECHO, bare, 8080),
+                (MULTIPATH, backend, MULTIPATH_PORT)):
             services.append(service(family, [host], name=f"s{port}-{family}", port=port,
                                     backend_port=backend_port))
     services.append(service("ipv4", [backend], name="paper", port=PAPER, backend_port=PAPER)
@@ -214,10 +216,10 @@ def test_multipath_tcp_leaves_room_for_the_short_echo(topology, crab, family):
         connecting = socket.socket(kind, socket.SOCK_STREAM, MPTCP)
     with listening, connecting:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((topology.backends[0].address(family), OWN_PORT))
+        listening.bind((topology.backends[0].address(family), MULTIPATH_PORT))
         listening.listen()
         connecting.settimeout(30)
-        connecting.connect((virtual_address(family), OWN))
+        connecting.connect((virtual_address(family), MULTIPATH))
         accepted, _ = listening.accept()
         with accepted:
             connecting.sendall(b"ping")
