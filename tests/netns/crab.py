@@ -54,7 +54,8 @@ def configuration(topology: Topology, services: list[dict] | None = None,
     return {
         "node": 1,
         "dataplane": {
-            "workers": sorted(os.sched_getaffinity(0))[:n_workers], "hugepages": False, "memory_mib": 256, "recent_syn_entries": 65536,
+            "workers": sorted(os.sched_getaffinity(0))[:n_workers],
+            "hugepages": False, "memory_mib": 256, "recent_syn_entries": 65536,
             "ports": [{"vdev": "net_af_packet0,iface=lb0", "host_interface": "crab0",
                        "addresses": [with_length(family, APPLIANCE_NUMBER) for family in FAMILIES],
                        "mtu": topology.mtu}],

@@ -179,7 +179,9 @@ def show_next(topology: Topology, is_kept: bool) -> None:
 
 
 def kept() -> list[str]:
-    return [name for name in sandbox.names() if sandbox.is_kept(name)]
+    """The latest last."""
+    names = [name for name in sandbox.names() if sandbox.is_kept(name)]
+    return sorted(names, key=lambda name: (sandbox.ROOT / name / "keep").stat().st_mtime)
 
 
 def stop_kept() -> None:

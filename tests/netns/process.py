@@ -17,7 +17,7 @@ DEADLINE_S = 30.0
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S):
-    """Returns the condition's first true value, or raises TimeoutError that says what was awaited."""
+    """Returns the condition's first true value; after the deadline raises TimeoutError."""
     end = time.monotonic() + deadline_s
     while True:
         value = condition()

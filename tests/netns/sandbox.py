@@ -54,7 +54,7 @@ def remove(name: str) -> None:
 
 
 def names() -> list[str]:
-    return sorted(path.name for path in ROOT.iterdir()) if ROOT.exists() else []
+    return sorted(path.name for path in ROOT.glob("crab-*"))
 
 
 def is_kept(name: str) -> bool:
@@ -127,9 +127,12 @@ class Sandbox:
         ROOT.mkdir(mode=0o755, exist_ok=True)
         sweep()
         self._unwind_on_signals()
-        self.directory.mkdir()
-        self._lock = open(self.directory / "lock", "w")
+        # Under another name until it is locked, so that no sweep takes it for a dead run's.
+        nascent = ROOT / f".{self.name}"
+        nascent.mkdir()
+        self._lock = open(nascent / "lock", "w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        nascent.rename(self.directory)
         try:
             (self.directory / "bpf").mkdir()
             run(["mount", "-t", "bpf", "bpf", self.directory / "bpf"])
