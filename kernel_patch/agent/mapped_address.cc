@@ -7,11 +7,6 @@
 #include <cstring>
 
 namespace crab {
-namespace {
-
-constexpr unsigned kMappedPrefixBits = 96;
-
-}  // namespace
 
 crab_addr to_mapped(const IpAddress& address) {
   crab_addr mapped{};

@@ -12,6 +12,8 @@
 
 namespace crab {
 
+inline constexpr unsigned kMappedPrefixBits = 96;  // in front of the IPv4 address
+
 crab_addr to_mapped(const IpAddress& address);
 IpAddress from_mapped(const crab_addr& address);
 crab_prefix to_mapped(const Prefix& prefix);

@@ -26,7 +26,8 @@ std::string form_name(const crab_service& terms) {
 
 std::string prefix_text(const crab_prefix& prefix) {
   const IpAddress address = from_mapped(prefix.addr);
-  return fmt::format("{}/{}", address.to_string(), prefix.length - (address.is_v4() ? 96 : 0));
+  return fmt::format("{}/{}", address.to_string(),
+                     prefix.length - (address.is_v4() ? kMappedPrefixBits : 0));
 }
 
 std::string backend_text(const crab_flow& flow) {
