@@ -19,10 +19,6 @@ Failure in_use(FieldErrors errors) {
           {}};
 }
 
-std::string indexed(const std::string& path, std::size_t i) {
-  return path + "[" + std::to_string(i) + "]";
-}
-
 // The fields in which a service that is asked for differs from the one there is.
 FieldErrors differences(const ServiceDefinition& is, const ServiceDefinition& asked) {
   FieldErrors errors;
@@ -118,8 +114,7 @@ DesiredState::Result DesiredState::check_new_service(const v1::Service& service)
     auto why = why_no_backend_address(backend, *this);
     if (backend == address) why = backend.to_string() + " is the service's own virtual address";
     if (!why.empty()) {
-      errors.push_back(
-          {indexed("service.backends", static_cast<std::size_t>(i)) + ".address", why});
+      errors.push_back({indexed("service.backends", i) + ".address", why});
     }
   }
   if (errors.empty()) return std::nullopt;
@@ -187,7 +182,7 @@ DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
   FieldErrors collisions;
   std::size_t n_new = 0;
   for (int i = 0; i < backends.size(); ++i) {
-    const auto inner = indexed("backends", static_cast<std::size_t>(i));
+    const auto inner = indexed("backends", i);
     const BackendDefinition definition = to_definition(backends[i], Owner::Api);
     if (auto why = why_no_backend_address(definition.address, *this); !why.empty()) {
       collisions.push_back({inner + ".address", std::move(why)});

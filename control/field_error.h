@@ -3,6 +3,7 @@
 #pragma once
 
 #include <compare>
+#include <concepts>
 #include <string>
 #include <vector>
 
@@ -15,5 +16,11 @@ struct FieldError {
   auto operator<=>(const FieldError&) const = default;
 };
 using FieldErrors = std::vector<FieldError>;
+
+// backends[1]; i is an index of either signedness, as containers and protobuf have them.
+template <std::integral Index>
+std::string indexed(const std::string& path, Index i) {
+  return path + "[" + std::to_string(i) + "]";
+}
 
 }  // namespace crab

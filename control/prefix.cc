@@ -46,6 +46,10 @@ IpAddress Prefix::last() const {
   return a;
 }
 
+bool is_link_local(const IpAddress& address) {
+  return !address.is_v4() && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
+}
+
 bool Prefix::contains(const IpAddress& other) const {
   return other.family == address.family && Prefix{other, length}.first() == first();
 }

@@ -22,4 +22,7 @@ struct Prefix {
   IpAddress last() const;
 };
 
+// fe80::/10 (RFC 4291, 2.5.6): names a host only together with an interface.
+bool is_link_local(const IpAddress& address);
+
 }  // namespace crab

@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "control/prefix.h"
 #include "lb/counters.h"
 #include "policies/registry.h"
 
@@ -29,8 +30,6 @@ bool is_printable(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
-std::string indexed(const std::string& path, int i) { return path + "[" + std::to_string(i) + "]"; }
-
 // Empty if the text is an address that a service or a backend may have anywhere.
 std::string why_unusable(const std::string& text) {
   if (text.empty()) return "is missing";
@@ -40,7 +39,7 @@ std::string why_unusable(const std::string& text) {
     return text + " is an unspecified, loopback, multicast or broadcast address";
   }
   const auto& bytes = address->bytes;
-  if (!address->is_v4() && bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) {
+  if (is_link_local(*address)) {
     return text + " is a link-local address, which names no host by itself";
   }
   const bool mapped =

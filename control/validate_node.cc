@@ -28,8 +28,6 @@ constexpr std::uint32_t kDefaultMemoryMib = 256;
 constexpr std::uint32_t kDefaultRecentSynEntries = 1U << 20;
 constexpr std::uint32_t kDefaultAnswersPerSecond = 10'000;
 
-std::string indexed(const std::string& path, int i) { return path + "[" + std::to_string(i) + "]"; }
-
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 bool is_alphanumeric(char c) {
@@ -63,10 +61,6 @@ bool is_interface_name(const std::string& name) {
   return !name.empty() && name.size() <= kMaxInterfaceName && name != "." && name != ".." &&
          std::all_of(name.begin(), name.end(),
                      [](char c) { return is_alphanumeric(c) || c == '_' || c == '-' || c == '.'; });
-}
-
-bool is_link_local_v6(const IpAddress& a) {
-  return !a.is_v4() && a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
 }
 
 std::string default_host_interface(int port) { return "crab" + std::to_string(port); }
@@ -173,7 +167,7 @@ void PortChecker::check_gateways(const v1::Port& port, const std::vector<Prefix>
     if (!seen.insert(gateway->family).second) {
       fail(field, "a second default gateway of its family");
     }
-    const bool on_link = is_link_local_v6(*gateway) ||
+    const bool on_link = is_link_local(*gateway) ||
                          std::any_of(prefixes.begin(), prefixes.end(),
                                      [&](const Prefix& p) { return p.contains(*gateway); });
     if (!on_link) fail(field, port.gateways(i) + " is in none of the port's prefixes");

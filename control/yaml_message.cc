@@ -116,7 +116,7 @@ void Reader::read_list(const YAML::Node& node, const std::string& path, Message*
   if (!node.IsSequence()) return fail(path, "must be a list");
   int index = 0;
   for (const auto& element : node) {
-    const std::string inner = path + "[" + std::to_string(index++) + "]";
+    const std::string inner = indexed(path, index++);
     lines_->set(inner, element.Mark().line + 1);
     read_value(element, inner, message, field);
   }
