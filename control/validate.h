@@ -12,6 +12,7 @@
 #include "crab/v1/config.pb.h"
 #include "crab/v1/resources.pb.h"
 #include "lb/address.h"
+#include "lb/packet.h"
 
 namespace crab {
 
@@ -21,8 +22,8 @@ inline constexpr int kMaxBackendsPerService = 10'000;
 inline constexpr int kMaxKeys = 2;
 inline constexpr int kMaxPolicyParameters = 64;
 inline constexpr std::size_t kMaxPolicyText = 255;  // a parameter's name or value
-inline constexpr int kMaxWorkers = 128;
-inline constexpr int kMaxPorts = 32;
+inline constexpr int kMaxWorkers = 127;  // DPDK's 128 lcores, less the control threads' one
+inline constexpr int kMaxConfiguredPorts = kMaxPorts;
 inline constexpr int kMaxAddressesPerPort = 64;
 inline constexpr int kMaxListeners = 16;
 inline constexpr int kMaxAllowedPrefixes = 1'024;

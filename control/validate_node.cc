@@ -186,7 +186,7 @@ FieldErrors validate_dataplane(const v1::Dataplane& dataplane) {
     errors.push_back({"dataplane." + field, why});
   };
   if (dataplane.workers_size() == 0) fail("workers", "at least one CPU number is needed");
-  if (dataplane.workers_size() > kMaxWorkers) fail("workers", "more than 128 workers");
+  if (dataplane.workers_size() > kMaxWorkers) fail("workers", "more than 127 workers");
   std::set<std::uint32_t> cpus;
   for (int i = 0; i < dataplane.workers_size(); ++i) {
     if (!cpus.insert(dataplane.workers(i)).second) {
@@ -195,7 +195,7 @@ FieldErrors validate_dataplane(const v1::Dataplane& dataplane) {
     }
   }
   if (dataplane.ports_size() == 0) fail("ports", "at least one port is needed");
-  if (dataplane.ports_size() > kMaxPorts) fail("ports", "more than 32 ports");
+  if (dataplane.ports_size() > kMaxConfiguredPorts) fail("ports", "more than 16 ports");
   PortChecker checker(&errors);
   for (int i = 0; i < dataplane.ports_size(); ++i) checker.check(dataplane.ports(i), i);
   const std::uint32_t memory = dataplane.memory_mib();

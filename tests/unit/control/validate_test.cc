@@ -261,7 +261,7 @@ TEST(Validate, CountsHaveLimits) {
   for (int i = 0; i < kMaxListeners; ++i) {
     config.mutable_control()->add_listen("unix:/run/" + std::to_string(i));
   }
-  for (int i = 1; i <= kMaxPorts; ++i) {
+  for (int i = 1; i <= kMaxConfiguredPorts; ++i) {
     config.mutable_dataplane()->add_ports()->set_vdev("net_null" + std::to_string(i));
   }
   EXPECT_THAT(fields_of(validate_config(config)),
