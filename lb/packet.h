@@ -70,7 +70,6 @@ class Burst {
   std::span<Packet> all() const { return packets_; }
   std::span<const std::uint8_t> live() const { return {live_.data(), n_live_}; }
   Packet& operator[](std::size_t i) const { return packets_[i]; }
-  bool empty() const { return n_live_ == 0; }
 
   // Calls stage(packet) for each live packet; it returns true to keep it, false once it has set
   // the verdict that ends it.
