@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/convert.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
 namespace crab {
 namespace {
@@ -13,6 +16,15 @@ ServiceKey parse_key(const std::string& hex) {
     std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, key[i], 16);
   }
   return key;
+}
+
+std::optional<OrcaSettings> to_orca(const v1::LoadSignal& signal) {
+  if (signal.source() != v1::LoadSignal::SOURCE_ORCA) return std::nullopt;
+  return OrcaSettings{
+      .metric = signal.metric().empty() ? kDefaultOrcaMetric : signal.metric(),
+      .port = static_cast<std::uint16_t>(signal.port()),
+      .interval = std::chrono::milliseconds(signal.interval_ms() == 0 ? kDefaultOrcaIntervalMs
+                                                                      : signal.interval_ms())};
 }
 
 v1::Owner to_message(Owner owner) {
@@ -55,6 +67,66 @@ v1::DatapathStats to_message(const WorkerTotals& totals, const EdgeTotals& edge)
   return stats;
 }
 
+v1::LoadSource source_of(const BackendLoad& load) {
+  if (load.silent) return v1::LOAD_SOURCE_SILENT;
+  if (load.load.source == CRAB_LOAD_EVENT) return v1::LOAD_SOURCE_EVENT;
+  if (load.load.source == CRAB_LOAD_PERIODIC) return v1::LOAD_SOURCE_PERIODIC;
+  return v1::LOAD_SOURCE_ASSIGNED;
+}
+
+double seconds(LoadTable::Time time) { return std::chrono::duration<double>(time).count(); }
+
+v1::BackendLoad to_message(const BackendLoad& load) {
+  v1::BackendLoad message;
+  message.set_source(source_of(load));
+  message.set_open(load.load.open);
+  message.set_unconfirmed(load.load.unconfirmed);
+  message.set_accepted_own(load.load.accepted_own);
+  message.set_accepted_total(load.load.accepted_total);
+  message.set_closed_total(load.closed_total);
+  if (load.report_age) message.set_report_age_seconds(seconds(*load.report_age));
+  message.set_written_off(load.n_written_off);
+  return message;
+}
+
+v1::ServiceStats stats_of(const NodeState& node, const ServiceRecord& record) {
+  const ServiceLoad& load = node.loads.service(record.definition.name);
+  v1::ServiceStats stats;
+  stats.set_service(record.definition.name);
+  stats.set_policy(record.definition.policy);
+  stats.set_assigned_connections(count_assigned(node.dataplane, record));
+  stats.set_refused_packets(count_refused(node.dataplane, record));
+  stats.set_backends(static_cast<std::uint32_t>(record.backends.size()));
+  stats.set_eligible_backends(node.view.count_eligible(record));
+  stats.set_policy_rule(load.rule);
+  stats.set_reporting_backends(load.n_reporting);
+  stats.set_silent_backends(load.n_silent);
+  stats.set_unreported_backends(load.n_unreported);
+  stats.set_path_suspected(load.path_suspected);
+  if (load.oldest_age) stats.set_oldest_report_age_seconds(seconds(*load.oldest_age));
+  stats.set_unconfirmed_connections(load.n_unconfirmed);
+  stats.set_written_off_connections(load.n_written_off);
+  stats.set_skew(load.skew);
+  stats.set_regret(load.regret);
+  return stats;
+}
+
+v1::LoadReportStats to_message(const ReportCounters& reports) {
+  v1::LoadReportStats stats;
+  stats.set_datagrams(reports.n_datagrams.load(std::memory_order_relaxed));
+  stats.set_records(reports.n_records.load(std::memory_order_relaxed));
+  for (std::size_t i = 1; i < kNReportRefusals; ++i) {
+    auto* refusal = stats.add_refusals();
+    refusal->set_reason(name_of_refusal(i));
+    refusal->set_count(reports.n_refused[i].load(std::memory_order_relaxed));
+  }
+  stats.set_agents(reports.n_agents.load(std::memory_order_relaxed));
+  stats.set_orca_reports(reports.n_orca_reports.load(std::memory_order_relaxed));
+  stats.set_orca_unusable_reports(reports.n_orca_unusable.load(std::memory_order_relaxed));
+  stats.set_orca_streams_ended(reports.n_orca_ended.load(std::memory_order_relaxed));
+  return stats;
+}
+
 }  // namespace
 
 const char* name_of(VerdictClass verdict_class) {
@@ -76,15 +148,20 @@ ServiceDefinition to_definition(const v1::Service& service, Owner owner) {
   definition.name = service.name();
   definition.address = *IpAddress::parse(service.address());
   definition.port = static_cast<std::uint16_t>(service.port());
-  definition.policy = service.policy().name().empty() ? kDefaultPolicy : service.policy().name();
-  definition.parameters.assign(service.policy().parameters().begin(),
-                               service.policy().parameters().end());
-  std::sort(definition.parameters.begin(), definition.parameters.end());
+  std::tie(definition.policy, definition.parameters) = to_definition(service.policy());
   definition.paper = service.option_form() == v1::OPTION_FORM_PAPER;
   for (const auto& key : service.keys()) definition.keys.push_back(parse_key(key));
   definition.announce = service.announce() != v1::ANNOUNCE_NONE;
   definition.owner = owner;
+  definition.ramp = std::chrono::seconds(service.slow_start().ramp_seconds());
+  definition.orca = to_orca(service.load_signal());
   return definition;
+}
+
+std::pair<std::string, PolicyInstance::Parameters> to_definition(const v1::Policy& policy) {
+  PolicyInstance::Parameters parameters(policy.parameters().begin(), policy.parameters().end());
+  std::sort(parameters.begin(), parameters.end());
+  return {policy.name().empty() ? kDefaultPolicy : policy.name(), std::move(parameters)};
 }
 
 BackendDefinition to_definition(const v1::Backend& backend, Owner owner) {
@@ -106,6 +183,17 @@ v1::Service to_message(const ServiceDefinition& service) {
   message.set_option_form(service.paper ? v1::OPTION_FORM_PAPER : v1::OPTION_FORM_CRAB);
   message.set_announce(service.announce ? v1::ANNOUNCE_ARP : v1::ANNOUNCE_NONE);
   message.set_owner(to_message(service.owner));
+  if (service.ramp.count() > 0) {
+    message.mutable_slow_start()->set_ramp_seconds(
+        static_cast<std::uint32_t>(service.ramp.count()));
+  }
+  auto* signal = message.mutable_load_signal();
+  signal->set_source(service.orca ? v1::LoadSignal::SOURCE_ORCA : v1::LoadSignal::SOURCE_AGENT);
+  if (service.orca) {
+    signal->set_metric(service.orca->metric);
+    signal->set_port(service.orca->port);
+    signal->set_interval_ms(static_cast<std::uint32_t>(service.orca->interval.count()));
+  }
   return message;
 }
 
@@ -119,18 +207,25 @@ v1::Backend to_message(const std::string& id, const BackendDefinition& backend) 
   return message;
 }
 
-v1::Backend to_message(const View& view, const std::string& id, const BackendRecord& backend,
-                       const Dataplane& dataplane) {
+v1::Backend to_message(const NodeState& node, const ServiceRecord& service, const std::string& id,
+                       const BackendRecord& backend) {
   v1::Backend message = to_message(id, backend.definition);
   auto* status = message.mutable_status();
+  const BackendLoad& load = node.loads.backend(*backend.load_slot);
   std::string reason;
-  status->set_state(to_message(view.health_of(backend.definition.address, &reason)));
+  status->set_state(to_message(node.view.health_of(service, backend, &reason)));
+  if (load.silent && load.report_age && !reason.empty()) {
+    const std::chrono::duration<double> age = *load.report_age;
+    reason += fmt::format(" for {:.1f} s", age.count());
+  }
   status->set_reason(reason);
-  const auto info = view.next_hops.find(backend.definition.address);
-  if (info != view.next_hops.end() && info->second.state.next_hop) {
+  const auto info = node.view.next_hops.find(backend.definition.address);
+  if (info != node.view.next_hops.end() && info->second.state.next_hop) {
     status->set_next_hop_mac(to_string(info->second.state.next_hop->destination));
   }
-  status->set_assigned_connections(count_assigned(dataplane, backend));
+  status->set_assigned_connections(count_assigned(node.dataplane, backend));
+  *status->mutable_load() = to_message(load);
+  status->set_weight_percent(node.view.tenths_of_weight(service, backend) * 100 / kRampSteps);
   return message;
 }
 
@@ -143,21 +238,43 @@ v1::ListServicesResponse list_services(const View& view) {
   return response;
 }
 
-v1::ListBackendsResponse list_backends(const View& view, const ServiceRecord& service,
-                                       const Dataplane& dataplane) {
+v1::ListBackendsResponse list_backends(const NodeState& node, const ServiceRecord& service) {
   v1::ListBackendsResponse response;
   for (const auto& [id, backend] : service.backends) {
-    *response.add_backends() = to_message(view, id, backend, dataplane);
+    *response.add_backends() = to_message(node, service, id, backend);
   }
-  response.set_revision(view.revision);
+  response.set_revision(node.view.revision);
   return response;
 }
 
-v1::GetStatsResponse get_stats(const View& view, const Dataplane& dataplane) {
+v1::ListPoliciesResponse list_policies() {
+  v1::ListPoliciesResponse response;
+  for (const KnownPolicy& known : known_policies()) {
+    const crab_policy_ops& ops = *known.ops;
+    auto* policy = response.add_policies();
+    policy->set_name(ops.name);
+    policy->set_description(ops.description);
+    policy->set_plugin(known.path);
+    policy->set_uses_load((ops.flags & CRAB_POLICY_USES_LOAD) != 0);
+    for (std::size_t i = 0; i < ops.n_params; ++i) {
+      auto* parameter = policy->add_parameters();
+      parameter->set_name(ops.params[i].name);
+      parameter->set_description(ops.params[i].description);
+    }
+  }
+  for (const RefusedPlugin& plugin : refused_plugins()) {
+    auto* rejected = response.add_rejected();
+    rejected->set_path(plugin.path);
+    rejected->set_reason(plugin.reason);
+  }
+  return response;
+}
+
+v1::GetStatsResponse get_stats(const NodeState& node, const ReportCounters& reports) {
   v1::GetStatsResponse response;
   WorkerTotals all;
-  for (unsigned w = 0; w < dataplane.n_workers(); ++w) {
-    const WorkerTotals totals = dataplane.counters(w).read();
+  for (unsigned w = 0; w < node.dataplane.n_workers(); ++w) {
+    const WorkerTotals totals = node.dataplane.counters(w).read();
     all += totals;
     auto* worker = response.add_workers();
     worker->set_worker(w);
@@ -166,17 +283,12 @@ v1::GetStatsResponse get_stats(const View& view, const Dataplane& dataplane) {
     worker->set_bursts(totals.n_bursts);
     worker->set_empty_polls(totals.n_empty_polls);
   }
-  *response.mutable_datapath() = to_message(all, dataplane.edge_totals());
-  for (const auto& [name, record] : view.services) {
-    auto* service = response.add_services();
-    service->set_service(name);
-    service->set_policy(record->definition.policy);
-    service->set_assigned_connections(count_assigned(dataplane, *record));
-    service->set_refused_packets(count_refused(dataplane, *record));
-    service->set_backends(static_cast<std::uint32_t>(record->backends.size()));
-    service->set_eligible_backends(view.count_eligible(*record));
+  *response.mutable_datapath() = to_message(all, node.dataplane.edge_totals());
+  for (const auto& [name, record] : node.view.services) {
+    *response.add_services() = stats_of(node, *record);
   }
-  response.set_revision(view.revision);
+  *response.mutable_load_reports() = to_message(reports);
+  response.set_revision(node.view.revision);
   return response;
 }
 

@@ -3,28 +3,39 @@
 #pragma once
 
 #include "control/desired_state.h"
+#include "control/load_view.h"
+#include "control/report_counters.h"
 #include "control/view.h"
 #include "crab/v1/control.pb.h"
 
 namespace crab {
 
-// Preconditions: the message passed validate_service or validate_backends.
+// All that lists and statistics are made of.
+struct NodeState {
+  const View& view;
+  const LoadView& loads;
+  const Dataplane& dataplane;
+};
+
+// Preconditions: the message passed validate_service, validate_backends or validate_policy.
 ServiceDefinition to_definition(const v1::Service& service, Owner owner);
 BackendDefinition to_definition(const v1::Backend& backend, Owner owner);
+// Its name and its parameters, sorted.
+std::pair<std::string, PolicyInstance::Parameters> to_definition(const v1::Policy& policy);
 
 // Without backends and keys.
 v1::Service to_message(const ServiceDefinition& service);
 v1::Backend to_message(const std::string& id, const BackendDefinition& backend);
 
 // With its state and counters.
-v1::Backend to_message(const View& view, const std::string& id, const BackendRecord& backend,
-                       const Dataplane& dataplane);
+v1::Backend to_message(const NodeState& node, const ServiceRecord& service, const std::string& id,
+                       const BackendRecord& backend);
 // As the API and the metrics call it.
 const char* name_of(VerdictClass verdict_class);
 
 v1::ListServicesResponse list_services(const View& view);
-v1::ListBackendsResponse list_backends(const View& view, const ServiceRecord& service,
-                                       const Dataplane& dataplane);
-v1::GetStatsResponse get_stats(const View& view, const Dataplane& dataplane);
+v1::ListBackendsResponse list_backends(const NodeState& node, const ServiceRecord& service);
+v1::ListPoliciesResponse list_policies();
+v1::GetStatsResponse get_stats(const NodeState& node, const ReportCounters& reports);
 
 }  // namespace crab

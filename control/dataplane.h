@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,15 @@ class Dataplane {
   // Builds and publishes; when it returns with applied, every worker uses it. Throws what
   // Snapshot's constructor throws, with the old snapshot still in force.
   virtual PublishOutcome publish(const SnapshotSpec& spec) = 0;
+
+  // The loads of these slots may have changed (LoadTable): tells the policies of the snapshot in
+  // force that balance to them.
+  virtual void loads_changed(std::span<const std::uint32_t> load_slots) = 0;
+  // The same for every slot that some policy in force balances to by its load.
+  virtual void all_loads_changed() = 0;
+  // By ServiceSpec::id: the policy's rule in force, empty if it has but one or the service is not
+  // in the snapshot.
+  virtual std::string policy_rule(std::uint32_t service_id) const = 0;
 
   // Keeps the next hops of exactly these addresses resolved, starting with those that are new.
   // Their states arrive through the callback, at first and whenever they change.

@@ -31,6 +31,8 @@ FieldErrors differences(const ServiceDefinition& is, const ServiceDefinition& as
   compare(is.paper == asked.paper, "option_form");
   compare(is.keys == asked.keys, "keys");
   compare(is.announce == asked.announce, "announce");
+  compare(is.ramp == asked.ramp, "slow_start");
+  compare(is.orca == asked.orca, "load_signal");
   compare(is.owner == asked.owner, "owner");
   return errors;
 }
@@ -47,11 +49,12 @@ bool same_backends(const ServiceRecord& record, const DesiredState::Backends& as
 
 }  // namespace
 
-DesiredState::DesiredState(const Dataplane& dataplane,
+DesiredState::DesiredState(const Dataplane& dataplane, LoadTable& loads,
                            std::function<std::chrono::steady_clock::time_point()> now)
     : dataplane_(dataplane),
+      loads_(loads),
       service_ids_(StableIndexPool<Endpoint>::make(kMaxServices, now)),
-      load_slots_(StableIndexPool<Endpoint>::make(kMaxLoadSlots, now)) {}
+      load_slots_(StableIndexPool<LoadKey>::make(kMaxLoadSlots, now)) {}
 
 DesiredState::Result DesiredState::create_service(const v1::Service& service, Owner owner,
                                                   ChangeEffect* effect) {
@@ -76,7 +79,8 @@ DesiredState::Result DesiredState::create_service(const v1::Service& service, Ow
 
   auto record = std::make_shared<ServiceRecord>();
   record->definition = definition;
-  record->policy = PolicyInstance::create(*find_policy(definition.policy), definition.parameters);
+  record->policy =
+      PolicyInstance::create(*find_policy(definition.policy), definition.parameters, loads_.host());
   const auto id = service_ids_->acquire({definition.address, definition.port});
   if (!id.handle) {
     return Failure{FailureCode::ResourceExhausted,
@@ -141,6 +145,43 @@ DesiredState::Result DesiredState::delete_service(const std::string& name, Owner
   services_.erase(found);
   effect->changed = true;
   return std::nullopt;
+}
+
+DesiredState::Result DesiredState::set_policy(const std::string& service, const v1::Policy& policy,
+                                              ChangeEffect* effect) {
+  FieldErrors errors = validate_service_name(service, "service");
+  const FieldErrors in_policy = validate_policy(policy, "policy");
+  errors.insert(errors.end(), in_policy.begin(), in_policy.end());
+  if (!errors.empty()) return invalid_fields(std::move(errors));
+  const auto found = services_.find(service);
+  if (found == services_.end()) return service_not_found(service);
+  const auto [name, parameters] = to_definition(policy);
+  const ServiceDefinition& is = found->second->definition;
+  if (is.policy == name && is.parameters == parameters) return std::nullopt;
+
+  ServiceDefinition next = is;
+  next.policy = name;
+  next.parameters = parameters;
+  std::shared_ptr<PolicyInstance> instance;
+  if (auto failure = make_policy(next, "policy", &instance)) return failure;
+  ServiceRecord& record = edit(service);
+  record.definition = std::move(next);
+  record.policy = std::move(instance);
+  effect->changed = true;
+  return std::nullopt;
+}
+
+// What validation has tried once may still fail: a plugin is somebody else's.
+DesiredState::Result DesiredState::make_policy(const ServiceDefinition& definition,
+                                               const std::string& field,
+                                               std::shared_ptr<PolicyInstance>* instance) const {
+  try {
+    *instance = PolicyInstance::create(*find_policy(definition.policy), definition.parameters,
+                                       loads_.host());
+    return std::nullopt;
+  } catch (const PolicyError& e) {
+    return invalid_fields({{field + ".parameters", e.what()}});
+  }
 }
 
 DesiredState::Result DesiredState::register_backends(const std::string& service,
@@ -217,7 +258,8 @@ DesiredState::Result DesiredState::put_backends(ServiceRecord* record, const Bac
       const auto same = to_definition(message, before->second.definition.owner);
       if (same == before->second.definition) backend.definition = same;
     }
-    auto slot = load_slots_->acquire({backend.definition.address, backend.definition.port});
+    auto slot = load_slots_->acquire(
+        {{backend.definition.address, backend.definition.port}, record->definition.orca});
     if (!slot.handle) {
       return Failure{FailureCode::ResourceExhausted,
                      "LOAD_SLOT_LIMIT",
@@ -227,7 +269,10 @@ DesiredState::Result DesiredState::put_backends(ServiceRecord* record, const Bac
     }
     backend.load_slot = std::move(slot.handle);
     auto& base = slot_bases_[*backend.load_slot];
-    if (slot.fresh) base = count_assigned(dataplane_, backend);
+    if (slot.fresh) {
+      base = count_assigned(dataplane_, backend);
+      loads_.reset(*backend.load_slot);
+    }
     backend.assigned_base = base;
     put.push_back(std::move(backend));
   }

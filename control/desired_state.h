@@ -3,6 +3,7 @@
 // lives (ids, load slots, policy instances). Control strand only, except where a View has it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "control/stable_index.h"
 #include "control/validate.h"
 #include "crab/v1/resources.pb.h"
+#include "lb/load_table.h"
 #include "lb/snapshot.h"
 #include "policies/registry.h"
 
@@ -34,6 +36,15 @@ struct BackendDefinition {
   bool operator==(const BackendDefinition&) const = default;
 };
 
+// A load signal out of band: xds.service.orca.v3.
+struct OrcaSettings {
+  std::string metric;      // as LoadSignal.metric, its default filled in
+  std::uint16_t port = 0;  // 0: the backend's own
+  std::chrono::milliseconds interval{};
+
+  auto operator<=>(const OrcaSettings&) const = default;
+};
+
 struct ServiceDefinition {
   std::string name;
   IpAddress address;
@@ -44,10 +55,15 @@ struct ServiceDefinition {
   std::vector<ServiceKey> keys;
   bool announce = true;
   Owner owner = Owner::Api;
+  std::chrono::seconds ramp{};       // of a slow start; zero: none
+  std::optional<OrcaSettings> orca;  // empty: crab-agent's reports are the load signal
 
   bool operator==(const ServiceDefinition&) const = default;
 };
 
+// What a load slot stands for: two services share it when they have the backend's load from the
+// same source.
+using LoadKey = std::pair<Endpoint, std::optional<OrcaSettings>>;
 using IndexHandle = std::shared_ptr<const std::uint32_t>;
 
 struct BackendRecord {
@@ -78,7 +94,8 @@ class DesiredState : private Surroundings {
   using Services = std::map<std::string, std::shared_ptr<ServiceRecord>>;
 
   // Reads the dataplane's own addresses and counters; `now` drives the quarantine of indices.
-  DesiredState(const Dataplane& dataplane,
+  // Policies read `loads`, whose slots are reset when they go to another backend.
+  DesiredState(const Dataplane& dataplane, LoadTable& loads,
                std::function<std::chrono::steady_clock::time_point()> now);
 
   // A service can be deleted only by its owner. Backends may be changed and removed by anybody, so
@@ -90,6 +107,8 @@ class DesiredState : private Surroundings {
   using Result = std::optional<Failure>;
   Result create_service(const v1::Service& service, Owner owner, ChangeEffect* effect);
   Result delete_service(const std::string& name, Owner owner, ChangeEffect* effect);
+  // A new instance of the policy, unless it is set like that already; anybody may.
+  Result set_policy(const std::string& service, const v1::Policy& policy, ChangeEffect* effect);
   using Backends = google::protobuf::RepeatedPtrField<v1::Backend>;
   Result register_backends(const std::string& service, const Backends& backends, Owner owner,
                            ChangeEffect* effect);
@@ -112,6 +131,8 @@ class DesiredState : private Surroundings {
 
   Result check_new_service(const v1::Service& service) const;
   Result check_backends(const ServiceRecord& service, const Backends& backends) const;
+  Result make_policy(const ServiceDefinition& definition, const std::string& field,
+                     std::shared_ptr<PolicyInstance>* instance) const;
   // Puts all in or none, if there are no load slots left.
   Result put_backends(ServiceRecord* record, const Backends& backends, Owner owner);
   ServiceRecord& edit(const std::string& name);
@@ -119,13 +140,14 @@ class DesiredState : private Surroundings {
   void index_endpoint(const ServiceRecord& record);
 
   const Dataplane& dataplane_;
+  LoadTable& loads_;
   Services services_;
   std::map<Endpoint, std::string> name_at_;  // of the service there
   // As of the last mark, what has changed since; a null pointer where there was nothing.
   std::map<std::string, std::shared_ptr<ServiceRecord>> originals_;
 
   std::shared_ptr<StableIndexPool<Endpoint>> service_ids_;
-  std::shared_ptr<StableIndexPool<Endpoint>> load_slots_;
+  std::shared_ptr<StableIndexPool<LoadKey>> load_slots_;
   std::map<std::uint32_t, std::pair<std::uint64_t, std::uint64_t>> service_bases_;
   std::map<std::uint32_t, std::uint64_t> slot_bases_;
 };

@@ -13,6 +13,8 @@ namespace crab {
 namespace {
 
 constexpr std::chrono::seconds kRetryInterval{1};
+constexpr std::chrono::milliseconds kTickInterval{50};
+constexpr std::size_t kMeasuredInTick = 1'000;  // services and backends
 
 Failure describe(const std::exception& e) {
   Failure failure{FailureCode::Internal,
@@ -66,17 +68,26 @@ std::string one_line(const std::string& service, const Failure& failure) {
 }  // namespace
 
 std::shared_ptr<Manager> Manager::make(boost::asio::io_context& io, Dataplane& dataplane,
-                                       std::uint8_t node, Clock now) {
-  return std::shared_ptr<Manager>(new Manager(io, dataplane, node, std::move(now)));
+                                       std::uint8_t node, Clock now,
+                                       const LoadTable::Settings& loads) {
+  return std::shared_ptr<Manager>(new Manager(io, dataplane, node, std::move(now), loads));
 }
 
-Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now)
+Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
+                 const LoadTable::Settings& loads)
     : node_(node),
       dataplane_(dataplane),
+      now_(std::move(now)),
       strand_(boost::asio::make_strand(io)),
-      desired_(dataplane, std::move(now)),
+      loads_(loads,
+             [&dataplane](std::uint32_t slot) { return count_assigned_to(dataplane, slot); }),
+      silence_(loads_),
+      figures_(loads_, dataplane),
+      tick_timer_(io),
+      desired_(dataplane, loads_, now_),
       retry_timer_(io),
-      view_(std::make_shared<View>()) {}
+      view_(std::make_shared<View>()),
+      seen_loads_(std::make_shared<LoadView>()) {}
 
 void Manager::start(const v1::Config& config) {
   // Posted, because the dataplane may call back from inside resolve(). The dataplane may also live
@@ -95,11 +106,13 @@ void Manager::start(const v1::Config& config) {
   }
   publish();
   if (problem_) throw std::runtime_error("first snapshot: " + problem_->message);
+  tick_later();
 }
 
 void Manager::stop() {
   stopped_ = true;
   retry_timer_.cancel();
+  tick_timer_.cancel();
   waiting_.clear();
 }
 
@@ -137,13 +150,14 @@ void Manager::flush() {
     for (const auto& one : waiting) answer(one);
   } catch (const std::exception& e) {
     desired_.rollback();
-    if (waiting.empty()) spdlog::error("publishing next hops failed, to be retried: {}", e.what());
+    if (waiting.empty())
+      spdlog::error("publishing a change of health failed, to be retried: {}", e.what());
     if (waiting.size() == 1) waiting.front().done(describe(e), {view(), {}});
     // One of several spoils it for all: each alone, so that only that one fails.
     if (waiting.size() > 1) {
       for (auto& one : waiting) retry_alone(one);
     }
-    if (next_hops_changed_) retry_later();
+    if (health_changed_) retry_later();
   }
 }
 
@@ -171,7 +185,7 @@ void Manager::next_hop_changed(const IpAddress& address, const NextHopState& sta
   if (!fresh && info->second.state == state) return;
   info->second.state = state;
   info->second.was_resolved |= state.next_hop.has_value();
-  next_hops_changed_ = true;
+  health_changed_ = true;
   schedule_flush();
 }
 
@@ -180,16 +194,20 @@ void Manager::publish() {
   next->revision = view()->revision + 1;
   next->services.insert(desired_.services().begin(), desired_.services().end());
   next->next_hops = next_hops_;
+  next->silent = silence_.silent();
+  next->ramps = slow_start_.follow(*next, now());
   const PublishOutcome outcome = publish_measured(make_snapshot_spec(*next, node_));
 
   desired_.mark();
-  next_hops_changed_ = false;
+  silence_.published(desired_.services());
+  health_changed_ = false;
   const bool had_problem = problem_.has_value();
   problem_ = describe(outcome);
   {
     const std::scoped_lock lock(mutex_);
-    view_ = std::move(next);
+    view_ = next;
   }
+  if (on_published_) on_published_(*next);
   try {
     follow_addresses();
   } catch (const std::exception& e) {
@@ -265,6 +283,48 @@ void Manager::retry_later() {
         if (error || !self) return;
         self->schedule_flush();
       }));
+}
+
+void Manager::reported(std::span<const std::uint32_t> load_slots) {
+  for (const std::uint32_t slot : load_slots) {
+    if (!loads_.reports(slot)) silence_.goodbye(slot);
+  }
+  dataplane_.loads_changed(load_slots);
+}
+
+void Manager::tick_later() {
+  tick_timer_.expires_after(kTickInterval);
+  tick_timer_.async_wait(boost::asio::bind_executor(
+      strand_, [weak = weak_from_this()](const boost::system::error_code& error) {
+        const auto self = weak.lock();
+        if (error || !self || self->stopped_) return;
+        self->tick();
+        self->tick_later();
+      }));
+}
+
+void Manager::tick() {
+  if (before_tick_) before_tick_();
+  const bool silence_changed = silence_.check(desired_.services(), now());
+  if (silence_changed || slow_start_.is_due(now())) {
+    health_changed_ = true;
+    schedule_flush();
+  }
+  dataplane_.all_loads_changed();
+
+  const auto current = view();
+  std::size_t n = current->services.size();
+  for (const auto& [name, service] : current->services) n += service->backends.size();
+  // What it costs stays below a few per cent of the strand's time.
+  if (n_ticks_++ % (1 + n / kMeasuredInTick) != 0) return;
+  auto measured = figures_.measure(*current, now());
+  const std::scoped_lock lock(mutex_);
+  seen_loads_ = std::move(measured);
+}
+
+std::shared_ptr<const LoadView> Manager::loads() const {
+  const std::scoped_lock lock(mutex_);
+  return seen_loads_;
 }
 
 std::shared_ptr<const View> Manager::view() const {

@@ -14,12 +14,18 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "control/desired_state.h"
+#include "control/load_view.h"
+#include "control/report_counters.h"
+#include "control/silence.h"
+#include "control/slow_start.h"
 #include "control/view.h"
 #include "crab/v1/config.pb.h"
+#include "lb/load_table.h"
 
 namespace crab {
 
@@ -40,7 +46,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // Preconditions: 1 <= node <= 255; io and dataplane outlive the last call of a handler.
   static std::shared_ptr<Manager> make(boost::asio::io_context& io, Dataplane& dataplane,
                                        std::uint8_t node,
-                                       Clock now = std::chrono::steady_clock::now);
+                                       Clock now = std::chrono::steady_clock::now,
+                                       const LoadTable::Settings& loads = {});
 
   // Before io runs: takes over the configured services and publishes them. Throws
   // std::runtime_error with one line for the operator.
@@ -65,6 +72,29 @@ class Manager : public std::enable_shared_from_this<Manager> {
   std::shared_ptr<const View> view() const;
   PublishStats publish_stats() const;
 
+  // Any thread: the loads as of the newest tick.
+  std::shared_ptr<const LoadView> loads() const;
+  const ReportCounters& report_counters() const { return report_counters_; }
+
+  // For those who bring reports; the table and the counters are the strand's to write.
+  using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
+  const Strand& strand() const { return strand_; }
+  LoadTable& load_table() { return loads_; }
+  ReportCounters& report_counters() { return report_counters_; }
+  LoadTable::Time now() const { return now_().time_since_epoch(); }
+  // Strand: reports have been taken about these slots.
+  void reported(std::span<const std::uint32_t> load_slots);
+
+  // Strand: every 50 ms by itself, or when a test says so. Looks for silence and for steps of slow
+  // starts, and brings loads and policies' keys up to date.
+  void tick();
+  // Called on the strand, set before start(): at the beginning of each tick, to take the reports
+  // that wait; and after each publication.
+  void before_tick(std::function<void()> callback) { before_tick_ = std::move(callback); }
+  void on_published(std::function<void(const View&)> callback) {
+    on_published_ = std::move(callback);
+  }
+
   // Called on the strand with false when a publication is not fully in force, with true when one
   // is again. Set it before start().
   void on_serving(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
@@ -76,7 +106,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
     ChangeEffect effect;
   };
 
-  Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now);
+  Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
+          const LoadTable::Settings& loads);
 
   void apply(Change change, Done done);
   void schedule_flush();
@@ -93,11 +124,23 @@ class Manager : public std::enable_shared_from_this<Manager> {
   void follow_addresses();
   bool is_backend(const IpAddress& address) const;
 
+  void tick_later();
+
   const std::uint8_t node_;
   Dataplane& dataplane_;
-  const boost::asio::strand<boost::asio::io_context::executor_type> strand_;
+  const Clock now_;
+  const Strand strand_;
 
   // Strand only.
+  LoadTable loads_;  // policies hold its host: it outlives them all
+  ReportCounters report_counters_;
+  SilenceWatch silence_;
+  SlowStart slow_start_;
+  LoadFigures figures_;
+  std::uint64_t n_ticks_ = 0;
+  std::function<void()> before_tick_;
+  std::function<void(const View&)> on_published_;
+  boost::asio::steady_timer tick_timer_;
   DesiredState desired_;
   std::map<IpAddress, NextHopInfo> next_hops_;  // of exactly the backends' addresses
   // What the dataplane was told last, or, while due, is to be told.
@@ -107,15 +150,16 @@ class Manager : public std::enable_shared_from_this<Manager> {
   bool backends_due_ = false;
   std::vector<Waiting> waiting_;
   bool flush_scheduled_ = false;
-  bool next_hops_changed_ = false;
+  bool health_changed_ = false;  // next hops, silence or ramps, and not published yet
   bool stopped_ = false;
   std::optional<Failure> problem_;
   std::function<void(bool)> on_serving_;
   boost::asio::steady_timer retry_timer_;
 
   mutable std::mutex mutex_;
-  std::shared_ptr<const View> view_;  // guarded by mutex_; written by the strand
-  PublishStats stats_;                // guarded by mutex_; written by the strand
+  std::shared_ptr<const View> view_;            // guarded by mutex_; written by the strand
+  std::shared_ptr<const LoadView> seen_loads_;  // guarded by mutex_; written by the strand
+  PublishStats stats_;                          // guarded by mutex_; written by the strand
 };
 
 }  // namespace crab

@@ -28,10 +28,11 @@ class Family {
     family_.help = help;
     family_.type = type;
   }
-  Family& add(Labels labels, std::uint64_t value) {
+  // Doubles are what Prometheus has: exact up to 2^53.
+  template <typename Number>
+  Family& add(Labels labels, Number value) {
     ClientMetric metric;
     metric.label = std::move(labels);
-    // Doubles are what Prometheus has: exact up to 2^53.
     const auto number = static_cast<double>(value);
     if (family_.type == MetricType::Counter) metric.counter.value = number;
     if (family_.type == MetricType::Gauge) metric.gauge.value = number;
@@ -127,12 +128,85 @@ void collect_services(const View& view, const Dataplane& dataplane, Families* ou
     for (const auto& [id, backend] : record->backends) {
       const Labels labels{service, {"backend", id}};
       by_backend.add(labels, count_assigned(dataplane, backend));
-      up.add(labels, view.health_of(backend.definition.address) == Health::Healthy);
+      up.add(labels, view.is_eligible(*record, backend) ? 1 : 0);
     }
   }
   for (auto* family : {&assigned, &refused, &backends, &eligible, &by_backend, &up}) {
     out->push_back(family->take());
   }
+}
+
+void collect_loads(const View& view, const LoadView& loads, Families* out) {
+  auto rule = gauge("crab_service_policy_rule", "1 for the policy and its rule in force.");
+  auto backends = gauge("crab_service_backends_by_report",
+                        "Backends that report their load, have stopped to, or never did.");
+  auto suspected = gauge("crab_service_report_path_suspected",
+                         "1: most backends stopped reporting at once; all are balanced to.");
+  auto age = gauge("crab_service_oldest_report_age_seconds",
+                   "Age of the oldest among the backends' newest reports.");
+  auto unconfirmed = gauge("crab_service_unconfirmed_connections",
+                           "Assigned, and not reported as accepted yet, by reporting backends.");
+  auto lost = counter("crab_service_written_off_connections_total",
+                      "Assigned, never accepted, and written off, by the backends there are.");
+  auto skew = gauge("crab_service_load_skew",
+                    "Greatest load per weight among eligible backends, less the mean.");
+  auto regret = gauge("crab_service_load_regret",
+                      "Load per weight of the backends chosen in the last second, less the least.");
+  auto open = gauge("crab_backend_open_connections", "As last reported, or its load signal.");
+  auto on_way = gauge("crab_backend_unconfirmed_connections", "Assigned and not yet accepted.");
+  for (const auto& [name, record] : view.services) {
+    const ClientMetric::Label service{"service", name};
+    const ServiceLoad& load = loads.service(name);
+    rule.add({service, {"policy", record->definition.policy}, {"rule", load.rule}}, 1);
+    backends.add({service, {"state", "reporting"}}, load.n_reporting);
+    backends.add({service, {"state", "silent"}}, load.n_silent);
+    backends.add({service, {"state", "unreported"}}, load.n_unreported);
+    suspected.add({service}, load.path_suspected ? 1 : 0);
+    if (load.oldest_age) {
+      age.add({service}, std::chrono::duration<double>(*load.oldest_age).count());
+    }
+    unconfirmed.add({service}, load.n_unconfirmed);
+    lost.add({service}, load.n_written_off);
+    skew.add({service}, load.skew);
+    regret.add({service}, load.regret);
+    for (const auto& [id, backend] : record->backends) {
+      const auto& known = loads.backend(*backend.load_slot).load;
+      if (known.source == CRAB_LOAD_ASSIGNED) continue;
+      open.add({service, {"backend", id}}, known.open);
+      on_way.add({service, {"backend", id}}, known.unconfirmed);
+    }
+  }
+  for (auto* family :
+       {&rule, &backends, &suspected, &age, &unconfirmed, &lost, &skew, &regret, &open, &on_way}) {
+    out->push_back(family->take());
+  }
+}
+
+void collect_reports(const ReportCounters& reports, Families* out) {
+  out->push_back(counter("crab_load_report_datagrams_total", "Received, good and bad.")
+                     .add({}, reports.n_datagrams.load(std::memory_order_relaxed))
+                     .take());
+  out->push_back(counter("crab_load_report_records_total", "Taken: one for a backend and datagram.")
+                     .add({}, reports.n_records.load(std::memory_order_relaxed))
+                     .take());
+  auto refused = counter("crab_load_report_refusals_total",
+                         "Datagrams and records of load reports that were refused, by reason.");
+  for (std::size_t i = 1; i < kNReportRefusals; ++i) {
+    refused.add({{"reason", name_of_refusal(i)}},
+                reports.n_refused[i].load(std::memory_order_relaxed));
+  }
+  out->push_back(refused.take());
+  out->push_back(
+      counter("crab_orca_reports_total", "ORCA reports, by whether they had the metric.")
+          .add({{"result", "taken"}}, reports.n_orca_reports.load(std::memory_order_relaxed))
+          .add({{"result", "unusable"}}, reports.n_orca_unusable.load(std::memory_order_relaxed))
+          .take());
+  out->push_back(counter("crab_orca_streams_ended_total", "That ended, or could not begin.")
+                     .add({}, reports.n_orca_ended.load(std::memory_order_relaxed))
+                     .take());
+  out->push_back(gauge("crab_agents", "Agents attached.")
+                     .add({}, reports.n_agents.load(std::memory_order_relaxed))
+                     .take());
 }
 
 MetricFamily publish_latency(const PublishStats& stats) {
@@ -164,6 +238,8 @@ class Collector : public prometheus::Collectable {
     collect_workers(dataplane_, &families);
     collect_edges(dataplane_, &families);
     collect_services(*view, dataplane_, &families);
+    collect_loads(*view, *manager_->loads(), &families);
+    collect_reports(manager_->report_counters(), &families);
     families.push_back(counter("crab_publishes_total", "Snapshots published, by result.")
                            .add({{"result", "applied"}}, stats.n_applied)
                            .add({{"result", "stuck"}}, stats.n_stuck)

@@ -10,8 +10,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "control/agent_service.h"
+#include "control/agent_sessions.h"
 #include "control/listener.h"
+#include "control/load_receiver.h"
 #include "control/metrics.h"
+#include "control/orca_client.h"
 #include "control/service.h"
 
 namespace crab {
@@ -20,6 +24,22 @@ namespace {
 constexpr int kMaxRequestBytes = 4 << 20;  // a batch of 1,000 backends takes some 0.4 MiB
 constexpr std::chrono::seconds kShutdownGrace{1};
 
+LoadTable::Settings load_settings(const v1::Config& config) {
+  LoadTable::Settings settings;
+  if (const auto silence = config.load_reports().min_silence_ms(); silence != 0) {
+    settings.min_silence = std::chrono::milliseconds(silence);
+  }
+  return settings;
+}
+
+std::vector<SocketAddress> report_listeners(const v1::Config& config) {
+  std::vector<SocketAddress> listeners;
+  for (const auto& text : config.load_reports().listen()) {
+    if (const auto address = SocketAddress::parse(text)) listeners.push_back(*address);
+  }
+  return listeners;  // of the word "none", none
+}
+
 }  // namespace
 
 class ControlServer::Impl {
@@ -27,38 +47,76 @@ class ControlServer::Impl {
   Impl(const v1::Config& config, Dataplane& dataplane, boost::asio::io_context& io)
       : config_(config),
         dataplane_(dataplane),
-        manager_(Manager::make(io, dataplane, static_cast<std::uint8_t>(config.node()))),
+        manager_(Manager::make(io, dataplane, static_cast<std::uint8_t>(config.node()),
+                               std::chrono::steady_clock::now, load_settings(config))),
+        sessions_(static_cast<std::uint8_t>(config.node()), manager_->load_table(),
+                  manager_->report_counters()),
         context_(new ServiceContext{manager_, dataplane}),
         backends_(context_),
         admin_(context_),
-        stats_(context_) {}
+        stats_(context_),
+        agents_(manager_, sessions_, config, report_listeners(config)),
+        orca_(manager_->strand(), manager_->report_counters(),
+              [this](std::uint32_t slot, const LoadSample& sample) {
+                manager_->load_table().report(slot, sample, manager_->now());
+                manager_->reported({&slot, 1});
+              }) {}
 
   void start();
   void stop();
 
  private:
   void listen();
+  void receive_reports();
   void set_serving(bool serving);
 
   const v1::Config config_;
   Dataplane& dataplane_;
   std::shared_ptr<Manager> manager_;
+  AgentSessions sessions_;
   std::shared_ptr<ServiceContext> context_;
   BackendServiceImpl backends_;
   ServiceAdminImpl admin_;
   StatsServiceImpl stats_;
+  AgentServiceImpl agents_;
+  OrcaClient orca_;
+  std::unique_ptr<LoadReceiver> receiver_;
+  std::vector<std::uint32_t> reported_slots_;  // of the round of reports being taken
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<grpc::Server> server_;
 };
 
 void ControlServer::Impl::start() {
   manager_->on_serving([this](bool serving) { set_serving(serving); });
+  manager_->on_published([this](const View& view) {
+    sessions_.set_backends(view);
+    agents_.published(view);
+    orca_.follow(view);
+  });
+  manager_->before_tick([this] {
+    if (receiver_) receiver_->drain();
+  });
   manager_->start(config_);
+  receive_reports();
   if (!config_.metrics().listen().empty()) {
     metrics_ = std::make_unique<Metrics>(config_.metrics().listen(), manager_, dataplane_);
   }
   listen();
   set_serving(true);
+}
+
+void ControlServer::Impl::receive_reports() {
+  const auto listeners = report_listeners(config_);
+  if (listeners.empty()) return;
+  receiver_ = std::make_unique<LoadReceiver>(
+      manager_->strand(), listeners,
+      [this](std::span<const std::uint8_t> datagram) {
+        sessions_.receive(datagram, manager_->now(), &reported_slots_);
+      },
+      [this] {
+        manager_->reported(reported_slots_);
+        reported_slots_.clear();
+      });
 }
 
 void ControlServer::Impl::listen() {
@@ -73,6 +131,7 @@ void ControlServer::Impl::listen() {
   builder.RegisterService(&backends_);
   builder.RegisterService(&admin_);
   builder.RegisterService(&stats_);
+  builder.RegisterService(&agents_);
   {
     const SocketUmask umask;
     server_ = builder.BuildAndStart();
@@ -92,7 +151,7 @@ void ControlServer::Impl::set_serving(bool serving) {
   auto* health = server_->GetHealthCheckService();
   for (const char* name :
        {"", v1::BackendService::service_full_name(), v1::ServiceAdmin::service_full_name(),
-        v1::StatsService::service_full_name()}) {
+        v1::StatsService::service_full_name(), v1::AgentService::service_full_name()}) {
     health->SetServingStatus(name, serving);
   }
 }
@@ -100,6 +159,9 @@ void ControlServer::Impl::set_serving(bool serving) {
 void ControlServer::Impl::stop() {
   manager_->stop();
   context_->calls.end();
+  agents_.end();
+  orca_.end();
+  receiver_.reset();
   metrics_.reset();
   if (!server_) return;
   // Whatever is still open after the grace, such as a Watch of the health service, is cancelled.

@@ -75,6 +75,7 @@ grpc::ServerUnaryReactor* BackendServiceImpl::RegisterBackends(
   return answer_later(
       *context_, rpc, change, [request, response, context = context_](const Manager::Reply& reply) {
         const ServiceRecord* service = reply.view->find(request->service());
+        const auto loads = context->manager->loads();
         for (const auto& asked : request->backends()) {
           auto* backend = response->add_backends();
           *backend = to_message(asked.id(), to_definition(asked, Owner::Api));
@@ -82,7 +83,8 @@ grpc::ServerUnaryReactor* BackendServiceImpl::RegisterBackends(
           if (service == nullptr) continue;
           const auto found = service->backends.find(asked.id());
           if (found == service->backends.end()) continue;
-          *backend = to_message(*reply.view, asked.id(), found->second, context->dataplane);
+          *backend =
+              to_message(context->state(*reply.view, *loads), *service, asked.id(), found->second);
         }
         response->set_revision(reply.view->revision);
       });
@@ -110,7 +112,8 @@ grpc::ServerUnaryReactor* BackendServiceImpl::ListBackends(grpc::CallbackServerC
   const auto view = context_->manager->view();
   const ServiceRecord* service = view->find(request->service());
   if (service == nullptr) return answer_now(rpc, to_status(service_not_found(request->service())));
-  *response = list_backends(*view, *service, context_->dataplane);
+  const auto loads = context_->manager->loads();
+  *response = list_backends(context_->state(*view, *loads), *service);
   return answer_now(rpc, grpc::Status::OK);
 }
 
@@ -127,7 +130,8 @@ grpc::ServerUnaryReactor* ServiceAdminImpl::CreateService(grpc::CallbackServerCo
                         response->set_revision(reply.view->revision);
                         const auto* service = reply.view->find(request->service().name());
                         if (service == nullptr) return;  // another call has deleted it meanwhile
-                        auto listed = list_backends(*reply.view, *service, context->dataplane);
+                        const auto loads = context->manager->loads();
+                        auto listed = list_backends(context->state(*reply.view, *loads), *service);
                         created->mutable_backends()->Swap(listed.mutable_backends());
                       });
 }
@@ -150,10 +154,35 @@ grpc::ServerUnaryReactor* ServiceAdminImpl::DeleteService(grpc::CallbackServerCo
   });
 }
 
+grpc::ServerUnaryReactor* ServiceAdminImpl::SetPolicy(grpc::CallbackServerContext* rpc,
+                                                      const v1::SetPolicyRequest* request,
+                                                      v1::SetPolicyResponse* response) {
+  auto change = [request = *request](DesiredState& state, ChangeEffect* effect) {
+    return state.set_policy(request.service(), request.policy(), effect);
+  };
+  return answer_later(*context_, rpc, change, [request, response](const Manager::Reply& reply) {
+    // Without fields if another call has deleted it meanwhile.
+    if (const auto* service = reply.view->find(request->service())) {
+      *response->mutable_service() = to_message(service->definition);
+    }
+    response->set_revision(reply.view->revision);
+  });
+}
+
+grpc::ServerUnaryReactor* ServiceAdminImpl::ListPolicies(grpc::CallbackServerContext* rpc,
+                                                         const v1::ListPoliciesRequest*,
+                                                         v1::ListPoliciesResponse* response) {
+  *response = list_policies();
+  return answer_now(rpc, grpc::Status::OK);
+}
+
 grpc::ServerUnaryReactor* StatsServiceImpl::GetStats(grpc::CallbackServerContext* rpc,
                                                      const v1::GetStatsRequest*,
                                                      v1::GetStatsResponse* response) {
-  *response = get_stats(*context_->manager->view(), context_->dataplane);
+  const auto view = context_->manager->view();
+  const auto loads = context_->manager->loads();
+  const Manager& manager = *context_->manager;
+  *response = get_stats(context_->state(*view, *loads), manager.report_counters());
   const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - context_->started;
   response->set_uptime_seconds(uptime.count());
   return answer_now(rpc, grpc::Status::OK);

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "control/convert.h"
 #include "control/manager.h"
 #include "crab/v1/control.grpc.pb.h"
 
@@ -49,6 +50,10 @@ struct ServiceContext {
   const Dataplane& dataplane;
   PendingCalls calls{};
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  NodeState state(const View& view, const LoadView& loads) const {
+    return {.view = view, .loads = loads, .dataplane = dataplane};
+  }
 };
 
 class BackendServiceImpl final : public v1::BackendService::CallbackService {
@@ -82,6 +87,12 @@ class ServiceAdminImpl final : public v1::ServiceAdmin::CallbackService {
   grpc::ServerUnaryReactor* DeleteService(grpc::CallbackServerContext* rpc,
                                           const v1::DeleteServiceRequest* request,
                                           v1::DeleteServiceResponse* response) override;
+  grpc::ServerUnaryReactor* SetPolicy(grpc::CallbackServerContext* rpc,
+                                      const v1::SetPolicyRequest* request,
+                                      v1::SetPolicyResponse* response) override;
+  grpc::ServerUnaryReactor* ListPolicies(grpc::CallbackServerContext* rpc,
+                                         const v1::ListPoliciesRequest* request,
+                                         v1::ListPoliciesResponse* response) override;
 
  private:
   std::shared_ptr<ServiceContext> context_;

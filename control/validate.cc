@@ -9,6 +9,7 @@
 
 #include "control/prefix.h"
 #include "lb/counters.h"
+#include "policies/plugin_loader.h"
 #include "policies/registry.h"
 
 namespace crab {
@@ -57,34 +58,16 @@ void check(const std::string& why, const std::string& field, FieldErrors* errors
   if (!why.empty()) errors->push_back({field, why});
 }
 
-void check_policy(const v1::Policy& policy, const std::string& path, FieldErrors* errors) {
-  const std::string name = policy.name().empty() ? kDefaultPolicy : policy.name();
-  const crab_policy_ops* ops = find_policy(name);
-  if (ops == nullptr) {
-    std::string known;
-    for (const auto* built_in : built_in_policies()) {
-      known += (known.empty() ? "" : ", ") + std::string(built_in->name);
-    }
-    return check("no policy is called '" + name + "'; known are " + known, path + ".name", errors);
+std::string why_no_policy(const std::string& name) {
+  for (const RefusedPlugin& plugin : refused_plugins()) {
+    if (plugin.name != name) continue;
+    return "the plugin for '" + name + "' was refused: " + plugin.path + " " + plugin.reason;
   }
-  if (policy.parameters_size() > kMaxPolicyParameters) {
-    return check("more than 64 parameters", path + ".parameters", errors);
+  std::string known;
+  for (const KnownPolicy& policy : known_policies()) {
+    known += (known.empty() ? "" : ", ") + std::string(policy.ops->name);
   }
-  PolicyInstance::Parameters parameters;
-  for (const auto& [key, value] : policy.parameters()) {
-    const bool fits = key.size() <= kMaxPolicyText && value.size() <= kMaxPolicyText;
-    if (!fits || !is_printable(key) || !is_printable(value)) {
-      return check("names and values are at most 255 printable ASCII characters",
-                   path + ".parameters", errors);
-    }
-    parameters.emplace_back(key, value);
-  }
-  std::sort(parameters.begin(), parameters.end());
-  try {
-    PolicyInstance::create(*ops, parameters);
-  } catch (const PolicyError& e) {
-    check(e.what(), path + ".parameters", errors);
-  }
+  return "no policy is called '" + name + "'; known are " + known;
 }
 
 void check_keys(const v1::Service& service, const std::string& path, FieldErrors* errors) {
@@ -106,6 +89,29 @@ void check_keys(const v1::Service& service, const std::string& path, FieldErrors
 template <typename IsValid>
 void check_enum(int value, IsValid is_valid, const std::string& field, FieldErrors* errors) {
   if (!is_valid(value)) check("unknown value " + std::to_string(value), field, errors);
+}
+
+void check_load(const v1::Service& service, const std::string& path, FieldErrors* errors) {
+  if (service.slow_start().ramp_seconds() > kMaxRampSeconds) {
+    check("must be at most 3600", path + ".slow_start.ramp_seconds", errors);
+  }
+  const auto& signal = service.load_signal();
+  const auto field = [&](const char* name) { return path + ".load_signal." + name; };
+  check_enum(signal.source(), v1::LoadSignal::Source_IsValid, field("source"), errors);
+  const bool orca = signal.source() == v1::LoadSignal::SOURCE_ORCA;
+  const char* const kOrcaOnly = "is for source orca alone";
+  if (!orca && !signal.metric().empty()) check(kOrcaOnly, field("metric"), errors);
+  if (!orca && signal.port() != 0) check(kOrcaOnly, field("port"), errors);
+  if (!orca && signal.interval_ms() != 0) check(kOrcaOnly, field("interval_ms"), errors);
+  if (!orca) return;
+  if (signal.metric().size() > kMaxOrcaMetric || !is_printable(signal.metric())) {
+    check("must be at most 255 printable ASCII characters", field("metric"), errors);
+  }
+  if (signal.port() != 0) check(why_bad_port(signal.port()), field("port"), errors);
+  const std::uint32_t interval = signal.interval_ms();
+  if (interval != 0 && (interval < kMinOrcaIntervalMs || interval > kMaxOrcaIntervalMs)) {
+    check("must be 10 to 60000", field("interval_ms"), errors);
+  }
 }
 
 class ConfigSurroundings : public Surroundings {
@@ -212,6 +218,33 @@ std::string why_no_backend_address(const IpAddress& address, const Surroundings&
   return "";
 }
 
+FieldErrors validate_policy(const v1::Policy& policy, const std::string& path) {
+  const std::string name = policy.name().empty() ? kDefaultPolicy : policy.name();
+  const crab_policy_ops* ops = find_policy(name);
+  if (ops == nullptr) {
+    return {{path + ".name", why_no_policy(name)}};
+  }
+  if (policy.parameters_size() > kMaxPolicyParameters) {
+    return {{path + ".parameters", "more than 64 parameters"}};
+  }
+  PolicyInstance::Parameters parameters;
+  for (const auto& [key, value] : policy.parameters()) {
+    const bool fits = key.size() <= kMaxPolicyText && value.size() <= kMaxPolicyText;
+    if (!fits || !is_printable(key) || !is_printable(value)) {
+      return {
+          {path + ".parameters", "names and values are at most 255 printable ASCII characters"}};
+    }
+    parameters.emplace_back(key, value);
+  }
+  std::sort(parameters.begin(), parameters.end());
+  try {
+    PolicyInstance::create(*ops, parameters);
+  } catch (const PolicyError& e) {
+    return {{path + ".parameters", e.what()}};
+  }
+  return {};
+}
+
 FieldErrors validate_service_name(const std::string& name, const std::string& path) {
   if (name.empty()) return {{path, "is missing"}};
   const bool shaped = name.size() <= kMaxServiceName && name.front() != '-' && name.back() != '-' &&
@@ -275,7 +308,8 @@ FieldErrors validate_service(const v1::Service& service, const std::string& path
   FieldErrors errors = validate_service_name(service.name(), path + ".name");
   check(why_unusable(service.address()), path + ".address", &errors);
   check(why_bad_port(service.port()), path + ".port", &errors);
-  check_policy(service.policy(), path + ".policy", &errors);
+  append(validate_policy(service.policy(), path + ".policy"), &errors);
+  check_load(service, path, &errors);
   check_keys(service, path, &errors);
   check_enum(service.option_form(), v1::OptionForm_IsValid, path + ".option_form", &errors);
   check_enum(service.announce(), v1::Announce_IsValid, path + ".announce", &errors);
@@ -302,6 +336,10 @@ FieldErrors validate_config(const v1::Config& config) {
   append(validate_control(config.control()), &errors);
   append(validate_metrics(config.metrics()), &errors);
   append(validate_agent(config.agent()), &errors);
+  append(validate_load_reports(config.load_reports()), &errors);
+  if (!config.policy_directory().empty() && !config.policy_directory().starts_with('/')) {
+    check("must be an absolute path", "policy_directory", &errors);
+  }
   if (config.services_size() > static_cast<int>(kMaxServices)) {
     check("more than " + std::to_string(kMaxServices) + " services", "services", &errors);
   }
@@ -315,6 +353,9 @@ FieldErrors validate_config(const v1::Config& config) {
 
 ConfigFile load_and_validate(const std::string& path) {
   ConfigFile file = ConfigFile::load(path);
+  const std::string& plugins = file.config().policy_directory();
+  if (plugins.empty()) load_policy_plugins(kDefaultPolicyDirectory);
+  if (plugins.starts_with('/')) load_policy_plugins(plugins);
   // A file that does not parse is checked all the same: all errors at once. Only one that is no
   // YAML at all would be reported as lacking everything.
   if (file.readable()) file.add_errors(validate_config(file.config()));

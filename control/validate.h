@@ -29,9 +29,18 @@ inline constexpr int kMaxListeners = 16;
 inline constexpr int kMaxAllowedPrefixes = 1'024;
 inline constexpr std::uint32_t kMaxWeight = 65'535;
 inline constexpr const char* kDefaultPolicy = "round_robin";
+inline constexpr std::uint32_t kMaxRampSeconds = 3'600;
+inline constexpr const char* kDefaultOrcaMetric = "application_utilization";
+inline constexpr std::uint32_t kDefaultOrcaIntervalMs = 100;
+inline constexpr std::uint32_t kMinOrcaIntervalMs = 10;
+inline constexpr std::uint32_t kMaxOrcaIntervalMs = 60'000;
+inline constexpr std::size_t kMaxOrcaMetric = 255;
+inline constexpr int kMaxReportListeners = 16;
+inline constexpr const char* kNoReports = "none";  // in load_reports.listen
 
 // Reads, checks and fills in the defaults of what the file leaves out, so that nobody else has to
-// know them: what crab-lb runs with, and all that --check-config does.
+// know them: what crab-lb runs with, and all that --check-config does. Loads the policy plugins
+// (policies/plugin_loader.h) that services may name. Before other threads start.
 ConfigFile load_and_validate(const std::string& path);
 
 // Everything about a configuration that can be told without the machine.
@@ -43,6 +52,7 @@ FieldErrors validate_dataplane(const v1::Dataplane& dataplane);
 FieldErrors validate_control(const v1::Control& control);
 FieldErrors validate_metrics(const v1::Metrics& metrics);
 FieldErrors validate_agent(const v1::Agent& agent);
+FieldErrors validate_load_reports(const v1::LoadReports& reports);
 
 // What a backend has to agree with.
 struct ServiceShape {
@@ -57,6 +67,7 @@ FieldErrors validate_service(const v1::Service& service, const std::string& path
 // Backends by themselves and among each other, the field being called path[i].
 FieldErrors validate_backends(const google::protobuf::RepeatedPtrField<v1::Backend>& backends,
                               const ServiceShape& service, const std::string& path);
+FieldErrors validate_policy(const v1::Policy& policy, const std::string& path);
 FieldErrors validate_service_name(const std::string& name, const std::string& path);
 FieldErrors validate_backend_id(const std::string& id, const std::string& path);
 

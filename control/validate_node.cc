@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of a configuration that describes the node: ports, sockets, limits; and the defaults.
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 
 #include "control/prefix.h"
+#include "control/socket_address.h"
 #include "control/validate.h"
+#include "kernel_patch/uapi/crab_report.h"
 
 namespace crab {
 namespace {
@@ -27,6 +28,13 @@ constexpr std::uint32_t kDefaultMtu = 1500;
 constexpr std::uint32_t kDefaultMemoryMib = 256;
 constexpr std::uint32_t kDefaultRecentSynEntries = 1U << 20;
 constexpr std::uint32_t kDefaultAnswersPerSecond = 10'000;
+
+constexpr std::uint32_t kDefaultHeartbeatMs = 10;
+constexpr std::uint32_t kMaxHeartbeatMs = 60'000;
+constexpr std::uint32_t kDefaultCoalescingUs = 1'000;
+constexpr std::uint32_t kMaxCoalescingUs = 1'000'000;
+constexpr std::uint32_t kDefaultMinSilenceMs = 200;
+constexpr std::uint32_t kMaxMinSilenceMs = 3'600'000;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
@@ -64,6 +72,13 @@ bool is_interface_name(const std::string& name) {
 }
 
 std::string default_host_interface(int port) { return "crab" + std::to_string(port); }
+
+std::string default_report_listener(const v1::Config& config) {
+  const auto& ports = config.dataplane().ports();
+  if (ports.empty() || ports[0].addresses_size() == 0) return kNoReports;
+  const auto prefix = Prefix::parse(ports[0].addresses(0));
+  return prefix ? SocketAddress{prefix->address, CRAB_REPORT_PORT}.to_string() : kNoReports;
+}
 
 // The checks of ports, which must not collide with each other.
 class PortChecker {
@@ -235,21 +250,38 @@ FieldErrors validate_control(const v1::Control& control) {
 
 FieldErrors validate_metrics(const v1::Metrics& metrics) {
   const std::string& text = metrics.listen();
-  if (text.empty()) return {};
-  const auto colon = text.rfind(':');
-  std::string host = text.substr(0, colon);
-  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  if (bracketed) host = host.substr(1, host.size() - 2);
-  const auto address = IpAddress::parse(host);
-  const std::string digits = colon == std::string::npos ? "" : text.substr(colon + 1);
-  unsigned port = 0;
-  const char* end = digits.data() + digits.size();
-  const auto [rest, error] = std::from_chars(digits.data(), end, port);
-  const bool good = address && address->is_v4() != bracketed && error == std::errc() &&
-                    rest == end && port >= 1 && port <= 65'535;
-  if (good) return {};
+  if (text.empty() || SocketAddress::parse(text)) return {};
   return {{"metrics.listen",
            "'" + text + "' is not ADDRESS:PORT, such as 127.0.0.1:9110 or [::1]:9110"}};
+}
+
+FieldErrors validate_load_reports(const v1::LoadReports& reports) {
+  FieldErrors errors;
+  const auto fail = [&](const std::string& field, const std::string& why) {
+    errors.push_back({"load_reports." + field, why});
+  };
+  if (reports.listen_size() > kMaxReportListeners) fail("listen", "more than 16 addresses");
+  std::set<std::string> seen;
+  for (int i = 0; i < reports.listen_size(); ++i) {
+    const std::string& text = reports.listen(i);
+    const std::string field = indexed("listen", i);
+    const auto address = SocketAddress::parse(text);
+    if (text == kNoReports) {
+      if (reports.listen_size() > 1) fail(field, "'none' stands alone");
+    } else if (!address) {
+      fail(field, "'" + text + "' is not ADDRESS:PORT, such as 10.0.0.2:7471 or [fd00::2]:7471");
+    } else if (address->address.is_unusable() && !is_loopback(address->address)) {
+      fail(field, text + " is no address that agents can send to");
+    } else if (!seen.insert(address->to_string()).second) {
+      fail(field, "the same address again");
+    }
+  }
+  if (reports.heartbeat_ms() > kMaxHeartbeatMs) fail("heartbeat_ms", "must be 1 to 60000");
+  if (reports.coalescing_us() > kMaxCoalescingUs) {
+    fail("coalescing_us", "must be at most 1000000");
+  }
+  if (reports.min_silence_ms() > kMaxMinSilenceMs) fail("min_silence_ms", "must be 1 to 3600000");
+  return errors;
 }
 
 FieldErrors validate_agent(const v1::Agent& agent) {
@@ -292,6 +324,11 @@ void fill_in_defaults(v1::Config* config) {
       port->set_checksum(port->has_vdev() ? v1::CHECKSUM_COMPLETE : v1::CHECKSUM_TRUST);
     }
   }
+  auto* reports = config->mutable_load_reports();
+  if (reports->listen_size() == 0) reports->add_listen(default_report_listener(*config));
+  if (reports->heartbeat_ms() == 0) reports->set_heartbeat_ms(kDefaultHeartbeatMs);
+  if (!reports->has_coalescing_us()) reports->set_coalescing_us(kDefaultCoalescingUs);
+  if (reports->min_silence_ms() == 0) reports->set_min_silence_ms(kDefaultMinSilenceMs);
   if (config->control().listen_size() == 0) config->mutable_control()->add_listen(kDefaultSocket);
 }
 

@@ -21,15 +21,17 @@ ServiceSpec make_service_spec(const View& view, const ServiceRecord& record) {
                                : form_for(definition.address.family, !definition.keys.empty());
   if (!definition.keys.empty()) spec.key = definition.keys.front();
   spec.policy = record.policy;
+  const bool ramps = view.ramps.contains(definition.name);
   for (const auto& [id, backend] : record.backends) {
-    const auto info = view.next_hops.find(backend.definition.address);
-    if (info == view.next_hops.end() || !info->second.state.next_hop) continue;
+    if (!view.is_eligible(record, backend)) continue;
+    const auto& address = backend.definition.address;
+    const std::uint32_t tenths = ramps ? view.tenths_of_weight(record, backend) : 1;
     spec.eligible.push_back({.id = id,
-                             .address = backend.definition.address,
+                             .address = address,
                              .port = to_be(backend.definition.port),
-                             .weight = backend.definition.weight,
+                             .weight = backend.definition.weight * tenths,
                              .load_slot = *backend.load_slot,
-                             .next_hop = *info->second.state.next_hop});
+                             .next_hop = *view.next_hops.at(address).state.next_hop});
   }
   return spec;
 }
@@ -41,10 +43,18 @@ const ServiceRecord* View::find(const std::string& name) const {
   return found == services.end() ? nullptr : found->second.get();
 }
 
-Health View::health_of(const IpAddress& backend, std::string* reason) const {
-  const auto found = next_hops.find(backend);
+Health View::health_of(const ServiceRecord& service, const BackendRecord& backend,
+                       std::string* reason) const {
+  const auto found = next_hops.find(backend.definition.address);
   const bool known = found != next_hops.end();
-  if (known && found->second.state.next_hop) return Health::Healthy;
+  if (known && found->second.state.next_hop) {
+    if (!silent.load_slots.contains(*backend.load_slot) ||
+        silent.suspected_services.contains(service.definition.name)) {
+      return Health::Healthy;
+    }
+    if (reason != nullptr) *reason = service.definition.orca ? "ORCA silent" : "agent silent";
+    return Health::Unhealthy;
+  }
   if (reason != nullptr) {
     *reason = known && !found->second.state.reason.empty() ? found->second.state.reason
                                                            : "next hop not looked up yet";
@@ -55,9 +65,17 @@ Health View::health_of(const IpAddress& backend, std::string* reason) const {
 std::uint32_t View::count_eligible(const ServiceRecord& service) const {
   std::uint32_t n = 0;
   for (const auto& [id, backend] : service.backends) {
-    n += health_of(backend.definition.address) == Health::Healthy;
+    n += is_eligible(service, backend);
   }
   return n;
+}
+
+std::uint32_t View::tenths_of_weight(const ServiceRecord& service,
+                                     const BackendRecord& backend) const {
+  const auto ramping = ramps.find(service.definition.name);
+  if (ramping == ramps.end()) return kRampSteps;
+  const auto found = ramping->second.find(*backend.load_slot);
+  return found == ramping->second.end() ? kRampSteps : found->second;
 }
 
 SnapshotSpec make_snapshot_spec(const View& view, std::uint8_t node) {
@@ -84,10 +102,12 @@ std::uint64_t count_refused(const Dataplane& dataplane, const ServiceRecord& ser
 }
 
 std::uint64_t count_assigned(const Dataplane& dataplane, const BackendRecord& backend) {
-  return sum_over_workers(
-             dataplane,
-             [&](const auto& worker) { return worker.assigned_to_slot(*backend.load_slot); }) -
-         backend.assigned_base;
+  return count_assigned_to(dataplane, *backend.load_slot) - backend.assigned_base;
+}
+
+std::uint64_t count_assigned_to(const Dataplane& dataplane, std::uint32_t load_slot) {
+  return sum_over_workers(dataplane,
+                          [&](const auto& worker) { return worker.assigned_to_slot(load_slot); });
 }
 
 }  // namespace crab

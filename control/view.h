@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "control/dataplane.h"
@@ -21,14 +22,36 @@ struct NextHopInfo {
 
 enum class Health : std::uint8_t { Initial, Healthy, Unhealthy };
 
+// Backends whose reports have stopped.
+struct SilentBackends {
+  std::set<std::uint32_t> load_slots;
+  // Services most of whose backends are among them: their silence is taken for the path's, and
+  // keeps none of them from being eligible.
+  std::set<std::string> suspected_services;
+
+  bool operator==(const SilentBackends&) const = default;
+};
+
+// Weights count in tenths: those of a service's backends that are not in its map count whole.
+inline constexpr std::uint32_t kRampSteps = 10;
+using Ramps = std::map<std::string, std::map<std::uint32_t, std::uint32_t>>;  // service, slot
+
 struct View {
   std::uint64_t revision = 0;
   std::map<std::string, std::shared_ptr<const ServiceRecord>> services;
   std::map<IpAddress, NextHopInfo> next_hops;
+  SilentBackends silent;
+  Ramps ramps;
 
   const ServiceRecord* find(const std::string& name) const;
-  Health health_of(const IpAddress& backend, std::string* reason = nullptr) const;
+  Health health_of(const ServiceRecord& service, const BackendRecord& backend,
+                   std::string* reason = nullptr) const;
+  bool is_eligible(const ServiceRecord& service, const BackendRecord& backend) const {
+    return health_of(service, backend) == Health::Healthy;
+  }
   std::uint32_t count_eligible(const ServiceRecord& service) const;
+  // 1..kRampSteps.
+  std::uint32_t tenths_of_weight(const ServiceRecord& service, const BackendRecord& backend) const;
 };
 
 // What the workers get for it: the backends that are Healthy.
@@ -38,5 +61,7 @@ SnapshotSpec make_snapshot_spec(const View& view, std::uint8_t node);
 std::uint64_t count_assigned(const Dataplane& dataplane, const ServiceRecord& service);
 std::uint64_t count_refused(const Dataplane& dataplane, const ServiceRecord& service);
 std::uint64_t count_assigned(const Dataplane& dataplane, const BackendRecord& backend);
+// Since the process started.
+std::uint64_t count_assigned_to(const Dataplane& dataplane, std::uint32_t load_slot);
 
 }  // namespace crab

@@ -22,6 +22,11 @@ constexpr std::chrono::milliseconds kPublishBound{3000};
 constexpr std::chrono::seconds kStopBound{5};
 constexpr std::chrono::milliseconds kLinkInterval{250};
 
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
 bool sleeps_when_idle(const v1::Dataplane& dataplane) {
   if (dataplane.idle() == v1::IDLE_UNSPECIFIED) return !dataplane.hugepages();
   return dataplane.idle() == v1::IDLE_SLEEP;
@@ -193,7 +198,30 @@ PublishOutcome DpdkDataplane::publish(const SnapshotSpec& spec) {
   const PublishOutcome outcome =
       publisher_->publish(std::make_unique<const Snapshot>(spec), kPublishBound);
   eligibility_log_.published(spec);
+  all_loads_changed();  // what was assigned through the old snapshot is in no key of the new one
   return outcome;
+}
+
+void DpdkDataplane::loads_changed(std::span<const std::uint32_t> load_slots) {
+  const Snapshot& snapshot = *publisher_->current();
+  const auto now = monotonic_ns();
+  for (const std::uint32_t slot : load_slots) {
+    for (const auto& place : snapshot.placements(slot)) {
+      snapshot.service(place.service).policy.update({&place.backend, 1}, now);
+    }
+  }
+}
+
+void DpdkDataplane::all_loads_changed() {
+  const auto now = monotonic_ns();
+  for (const ServiceEntry& service : publisher_->current()->services()) {
+    if (service.policy.uses_load()) service.policy.update_all(now);
+  }
+}
+
+std::string DpdkDataplane::policy_rule(std::uint32_t service_id) const {
+  const ServiceEntry* service = publisher_->current()->find_service(service_id);
+  return service == nullptr ? std::string() : service->policy.rule();
 }
 
 void DpdkDataplane::resolve(const std::vector<IpAddress>& backend_addresses) {

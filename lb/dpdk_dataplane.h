@@ -36,6 +36,9 @@ class DpdkDataplane final : public Dataplane {
   ~DpdkDataplane() override;
 
   PublishOutcome publish(const SnapshotSpec& spec) override;
+  void loads_changed(std::span<const std::uint32_t> load_slots) override;
+  void all_loads_changed() override;
+  std::string policy_rule(std::uint32_t service_id) const override;
   void resolve(const std::vector<IpAddress>& backend_addresses) override;
   void on_next_hop(NextHopCallback callback) override;
   void set_virtual_addresses(const std::vector<VirtualAddress>& addresses) override;

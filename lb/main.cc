@@ -21,6 +21,7 @@
 #include "lb/dpdk_dataplane.h"
 #include "lb/logging.h"
 #include "lb/single_instance.h"
+#include "policies/registry.h"
 
 namespace {
 
@@ -65,15 +66,26 @@ void run(const crab::v1::Config& config) {
   server.stop();
 }
 
+// What load_and_validate() found in the plugin folder.
+void log_plugins() {
+  for (const auto& policy : crab::known_policies()) {
+    if (!policy.path.empty()) spdlog::info("policy {} is from {}", policy.ops->name, policy.path);
+  }
+  for (const auto& plugin : crab::refused_plugins()) {
+    spdlog::warn("policy plugin not used: {} {}", plugin.path, plugin.reason);
+  }
+}
+
 int load_and_run(const Options& options) {
   const crab::ConfigFile file = crab::load_and_validate(options.config);
+  crab::set_up_logging(options.log_level, options.log_format);
+  log_plugins();
   for (const std::string& error : file.errors()) std::fprintf(stderr, "%s\n", error.c_str());
   if (!file.ok()) return 1;
   if (options.check_config) {
     std::printf("%s: ok\n", options.config.c_str());
     return 0;
   }
-  crab::set_up_logging(options.log_level, options.log_format);
   try {
     run(file.config());
   } catch (const std::exception& error) {

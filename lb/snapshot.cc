@@ -84,6 +84,10 @@ rte_hash* create_table(std::size_t n_entries, std::uint32_t key_length) {
   return table;
 }
 
+bool by_slot(const Snapshot::Placement& a, const Snapshot::Placement& b) {
+  return a.load_slot < b.load_slot;
+}
+
 }  // namespace
 
 std::optional<std::uint32_t> ServiceEntry::find_slot(std::uint32_t load_slot) const {
@@ -95,6 +99,7 @@ std::optional<std::uint32_t> ServiceEntry::find_slot(std::uint32_t load_slot) co
 Snapshot::Snapshot(const SnapshotSpec& spec) : generation_(spec.generation) {
   services_.reserve(spec.services.size());
   for (const auto& service : spec.services) services_.push_back(make_service(service, spec.node));
+  build_indices();
   try {
     build_tables();
   } catch (...) {
@@ -104,6 +109,29 @@ Snapshot::Snapshot(const SnapshotSpec& spec) : generation_(spec.generation) {
 }
 
 Snapshot::~Snapshot() { free_tables(); }
+
+void Snapshot::build_indices() {
+  for (std::uint32_t i = 0; i < services_.size(); ++i) {
+    by_id_.emplace_back(services_[i].id, i);
+    if (!services_[i].policy.uses_load()) continue;
+    for (const auto& [slot, backend] : services_[i].by_slot) {
+      placements_.push_back({.load_slot = slot, .service = i, .backend = backend});
+    }
+  }
+  std::stable_sort(placements_.begin(), placements_.end(), by_slot);
+  std::sort(by_id_.begin(), by_id_.end());
+}
+
+const ServiceEntry* Snapshot::find_service(std::uint32_t id) const {
+  const auto found = std::lower_bound(by_id_.begin(), by_id_.end(), std::pair(id, 0U));
+  return found == by_id_.end() || found->first != id ? nullptr : &services_[found->second];
+}
+
+std::span<const Snapshot::Placement> Snapshot::placements(std::uint32_t load_slot) const {
+  const auto [first, last] =
+      std::equal_range(placements_.begin(), placements_.end(), Placement{load_slot, 0, 0}, by_slot);
+  return {first, last};
+}
 
 void Snapshot::free_tables() {
   rte_hash_free(table4_);

@@ -92,6 +92,18 @@ class Snapshot {
   std::span<const ServiceEntry> services() const { return services_; }
   const ServiceEntry& service(std::uint32_t index) const { return services_[index]; }
 
+  // nullptr if there is none of that ServiceSpec::id.
+  const ServiceEntry* find_service(std::uint32_t id) const;
+
+  // Where a load slot is balanced to by its load.
+  struct Placement {
+    std::uint32_t load_slot;
+    std::uint32_t service;  // index into services()
+    std::uint32_t backend;  // index into its backends
+  };
+  // Of that slot; services whose policy does not use the load are left out.
+  std::span<const Placement> placements(std::uint32_t load_slot) const;
+
   // The look-up keys, as classify builds them from a packet.
   struct alignas(16) Key4 {
     std::uint32_t address;  // network order
@@ -129,10 +141,14 @@ class Snapshot {
   bool is_listed(Family family, const std::uint8_t* address) const;
 
   void build_tables();
+  void build_indices();
   void free_tables();
 
   std::uint64_t generation_;
   std::vector<ServiceEntry> services_;
+  std::vector<Placement> placements_;  // sorted by slot
+  // (id, index into services_), sorted by id.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> by_id_;
   std::array<std::uint64_t, kFilterBits / 64> filter_{};
   rte_hash* table4_ = nullptr;
   rte_hash* table6_ = nullptr;

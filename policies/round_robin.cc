@@ -22,7 +22,8 @@ struct Set {
   std::uint64_t n;
 };
 
-int create(const crab_policy_kv* kv, size_t n_kv, void** instance, char* err, size_t err_len) {
+int create(const crab_policy_host*, const crab_policy_kv* kv, size_t n_kv, void** instance,
+           char* err, size_t err_len) {
   if (policy_refuse_parameters(kv, n_kv, err, err_len) != 0) return -1;
   *instance = new (std::nothrow) Instance;
   return *instance ? 0 : policy_fail(err, err_len, "out of memory");
@@ -72,6 +73,8 @@ int self_test(char* err, size_t err_len) {
 const crab_policy_ops kRoundRobinPolicy = {
     .abi_version = CRAB_POLICY_ABI_VERSION,
     .struct_size = sizeof(crab_policy_ops),
+    .flags = 0,
+    .zero = 0,
     .name = "round_robin",
     .description = "each backend in turn, shared by all workers; ignores weights",
     .params = nullptr,
@@ -79,7 +82,9 @@ const crab_policy_ops kRoundRobinPolicy = {
     .create = create,
     .rebuild = rebuild,
     .pick = pick,
+    .update = nullptr,
     .explain = explain,
+    .status = nullptr,
     .release = release,
     .destroy = destroy,
     .self_test = self_test,

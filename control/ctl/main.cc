@@ -8,6 +8,7 @@
 #include "control/ctl/backend_argument.h"
 #include "control/ctl/client.h"
 #include "control/ctl/print.h"
+#include "control/ctl/print_policy.h"
 #include "control/version.h"
 
 namespace crab {
@@ -30,6 +31,7 @@ struct Options {
   std::vector<std::string> keys;
   std::string announce = "arp";
   std::string form = "crab";
+  std::string load_signal = "agent";
   v1::Backend backend;
   std::uint32_t weight = 0;
   bool all = false;
@@ -82,19 +84,24 @@ void add_backends(const std::vector<std::string>& words,
   for (const auto& word : words) parse_backend(word, backends->Add());
 }
 
+void add_parameters(const std::vector<std::string>& words, v1::Policy* policy) {
+  for (const auto& word : words) {
+    const auto equals = word.find('=');
+    (*policy->mutable_parameters())[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+}
+
 void service_create(const Options& options) {
   v1::CreateServiceRequest request;
   v1::Service& service = *request.mutable_service();
   service = options.service;
   service.set_name(options.name);
-  for (const auto& parameter : options.parameters) {
-    const auto equals = parameter.find('=');
-    (*service.mutable_policy()->mutable_parameters())[parameter.substr(0, equals)] =
-        parameter.substr(equals + 1);
-  }
+  add_parameters(options.parameters, service.mutable_policy());
   for (const auto& key : options.keys) service.add_keys(key);
   service.set_announce(options.announce == "none" ? v1::ANNOUNCE_NONE : v1::ANNOUNCE_ARP);
   service.set_option_form(options.form == "paper" ? v1::OPTION_FORM_PAPER : v1::OPTION_FORM_CRAB);
+  service.mutable_load_signal()->set_source(
+      options.load_signal == "orca" ? v1::LoadSignal::SOURCE_ORCA : v1::LoadSignal::SOURCE_AGENT);
   add_backends(options.backends, service.mutable_backends());
   const auto response = connect(options).call(&ServiceAdmin::Stub::CreateService, request);
   print(options, response,
@@ -107,6 +114,33 @@ void service_delete(const Options& options) {
   const auto response = connect(options).call(&ServiceAdmin::Stub::DeleteService, request);
   print(options, response,
         "service " + options.name + " is deleted" + at_revision(response.revision()));
+}
+
+void policy_list(const Options& options) {
+  const auto response =
+      connect(options).call(&ServiceAdmin::Stub::ListPolicies, v1::ListPoliciesRequest());
+  print(options, response, policy_tables(response));
+}
+
+void policy_describe(const Options& options) {
+  const auto response =
+      connect(options).call(&ServiceAdmin::Stub::ListPolicies, v1::ListPoliciesRequest());
+  for (const auto& policy : response.policies()) {
+    if (policy.name() == options.name) return print(options, policy, policy_details(policy));
+  }
+  throw CallError(ExitCode::Refused,
+                  "no policy is called '" + options.name + "'; crabctl policy list shows all");
+}
+
+void policy_set(const Options& options) {
+  v1::SetPolicyRequest request;
+  request.set_service(options.name);
+  *request.mutable_policy() = options.service.policy();
+  add_parameters(options.parameters, request.mutable_policy());
+  const auto response = connect(options).call(&ServiceAdmin::Stub::SetPolicy, request);
+  print(options, response,
+        "service " + options.name + " is balanced by " + policy_of(response.service().policy()) +
+            at_revision(response.revision()));
 }
 
 void backend_list(const Options& options) {
@@ -200,6 +234,25 @@ void add_service_commands(CLI::App* app, Options* options) {
   create->add_option("--option-form", options->form, "TCP option to use")
       ->check(CLI::IsMember({"crab", "paper"}))
       ->capture_default_str();
+  create->add_option_function<std::uint32_t>(
+      "--ramp-seconds",
+      [options](const auto& seconds) {
+        options->service.mutable_slow_start()->set_ramp_seconds(seconds);
+      },
+      "slow start: how long a backend takes up its weight (default: 0, none)");
+  create
+      ->add_option("--load-signal", options->load_signal,
+                   "open connections, as crab-agent counts them, or what backends report by ORCA")
+      ->check(CLI::IsMember({"agent", "orca"}))
+      ->capture_default_str();
+  create->add_option_function<std::string>(
+      "--orca-metric",
+      [options](const auto& metric) { options->service.mutable_load_signal()->set_metric(metric); },
+      "of ORCA's reports (default: application_utilization)");
+  create->add_option_function<std::uint32_t>(
+      "--orca-port",
+      [options](const auto& port) { options->service.mutable_load_signal()->set_port(port); },
+      "of the backends' ORCA service (default: the backend's own)");
   create->footer(
       "Examples:\n"
       "  crabctl service create web --address 10.0.0.100 --port 80\n"
@@ -214,6 +267,36 @@ void add_service_commands(CLI::App* app, Options* options) {
       "Established connections live on. What the configuration file owns is deleted "
       "there.");
   remove->callback([options] { service_delete(*options); });
+}
+
+void add_policy_commands(CLI::App* app, Options* options) {
+  auto* policy = app->add_subcommand("policy", "balancing policies");
+  policy->require_subcommand(1);
+
+  auto* list = policy->add_subcommand("list", "lists the policies that crab-lb knows");
+  list->footer("Example:\n  crabctl policy list");
+  list->callback([options] { policy_list(*options); });
+
+  auto* describe = policy->add_subcommand("describe", "shows a policy and its parameters");
+  describe->add_option("NAME", options->name, "of the policy")->required();
+  describe->footer("Example:\n  crabctl policy describe maglev");
+  describe->callback([options] { policy_describe(*options); });
+
+  auto* set = policy->add_subcommand(
+      "set", "has a service balanced by another policy, or by the same with other parameters");
+  set->add_option("SERVICE", options->name)->required();
+  set->add_option_function<std::string>(
+         "NAME", [options](const auto& name) { options->service.mutable_policy()->set_name(name); },
+         "of the policy")
+      ->required();
+  set->add_option("PARAMETER", options->parameters, "of the policy; others get their defaults")
+      ->check(kIsParameter);
+  set->footer(
+      "Examples:\n"
+      "  crabctl policy set web weighted_round_robin\n"
+      "  crabctl policy set web maglev table_size=131101\n"
+      "No connection is lost. What the configuration file says is in force again after a restart.");
+  set->callback([options] { policy_set(*options); });
 }
 
 void add_backend_commands(CLI::App* app, Options* options) {
@@ -285,11 +368,13 @@ int run(int argc, char** argv) {
       "Examples:\n"
       "  crabctl service list\n"
       "  crabctl backend register web b4=10.0.0.14:8080\n"
+      "  crabctl policy set web join_shortest_queue\n"
       "  crabctl stats -o json");
   add_service_commands(&app, &options);
   add_backend_commands(&app, &options);
+  add_policy_commands(&app, &options);
   auto* stats_command = app.add_subcommand("stats", "shows what the datapath has counted");
-  stats_command->add_flag("--all", options.all, "verdicts that never happened too");
+  stats_command->add_flag("--all", options.all, "verdicts and refusals that never happened too");
   stats_command->footer("Example:\n  crabctl stats --all");
   stats_command->callback([&options] { stats(options); });
   auto* version = app.add_subcommand("version", "shows crabctl's version");

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 
+#include "control/ctl/print_policy.h"
 #include "control/ctl/table.h"
 #include "control/enum_name.h"
 
@@ -16,6 +17,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using Align = Table::Align;
+
+constexpr std::uint32_t kWholeWeight = 100;  // per cent
 
 // index: into a repeated field; -1 for a single one.
 YAML::Node scalar_node(const Message& message, const FieldDescriptor* field, int index);
@@ -100,11 +103,25 @@ std::string shown_duration(double seconds) {
   return text;
 }
 
-std::string policy_of(const v1::Policy& policy) {
-  std::map<std::string, std::string> sorted(policy.parameters().begin(), policy.parameters().end());
-  std::string text = policy.name();
-  for (const auto& [name, value] : sorted) text += " " + name + "=" + value;
+std::string shown_number(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", number);
   return text;
+}
+
+std::string shown_age(double seconds) {
+  char text[32];
+  const bool is_long = seconds >= 1;
+  std::snprintf(text, sizeof text, is_long ? "%.1f s" : "%.0f ms",
+                is_long ? seconds : seconds * 1'000);
+  return text;
+}
+
+std::string shown_signal(const v1::LoadSignal& signal) {
+  std::string text = shown(signal.source());
+  if (signal.source() != v1::LoadSignal::SOURCE_ORCA) return text;
+  text += " " + signal.metric() + " each " + std::to_string(signal.interval_ms()) + " ms";
+  return signal.port() == 0 ? text : text + " at port " + std::to_string(signal.port());
 }
 
 }  // namespace
@@ -165,6 +182,10 @@ std::string service_details(const v1::Service& service) {
   add("policy", policy_of(service.policy()));
   add("option form", shown(service.option_form()));
   add("announce", shown(service.announce()));
+  if (service.slow_start().ramp_seconds() != 0) {
+    add("slow start", std::to_string(service.slow_start().ramp_seconds()) + " s");
+  }
+  add("load signal", shown_signal(service.load_signal()));
   add("owner", shown(service.owner()));
   return text + "\n" + backend_table(service.backends());
 }
@@ -177,14 +198,26 @@ std::string backend_table(const Backends& backends) {
                {"STATE"},
                {"NEXT HOP"},
                {"CONNECTIONS", Align::Right},
+               {"LOAD FROM"},
+               {"OPEN", Align::Right},
+               {"UNCONFIRMED", Align::Right},
+               {"REPORT AGE", Align::Right},
                {"OWNER"},
                {"REASON"}});
   for (const auto& backend : backends) {
     const auto& status = backend.status();
-    table.add({backend.id(), backend.address(), std::to_string(backend.port()),
-               std::to_string(backend.weight()), shown(status.state()),
-               shown(status.next_hop_mac()), std::to_string(status.assigned_connections()),
-               shown(backend.owner()), shown(status.reason())});
+    const auto& load = status.load();
+    const bool reported = load.has_report_age_seconds();
+    std::string weight = std::to_string(backend.weight());
+    if (status.weight_percent() != 0 && status.weight_percent() != kWholeWeight) {
+      weight += " (" + std::to_string(status.weight_percent()) + "%)";
+    }
+    table.add({backend.id(), backend.address(), std::to_string(backend.port()), weight,
+               shown(status.state()), shown(status.next_hop_mac()),
+               std::to_string(status.assigned_connections()), shown(load.source()),
+               reported ? std::to_string(load.open()) : "-", std::to_string(load.unconfirmed()),
+               reported ? shown_age(load.report_age_seconds()) : "-", shown(backend.owner()),
+               shown(status.reason())});
   }
   return table.to_string();
 }
@@ -224,6 +257,42 @@ std::string stats_tables(const v1::GetStatsResponse& stats, bool all_verdicts) {
                   std::to_string(service.refused_packets()), std::to_string(service.backends()),
                   std::to_string(service.eligible_backends())});
   }
+  Table loads({{"SERVICE"},
+               {"RULE"},
+               {"REPORTING", Align::Right},
+               {"SILENT", Align::Right},
+               {"UNREPORTED", Align::Right},
+               {"OLDEST REPORT", Align::Right},
+               {"UNCONFIRMED", Align::Right},
+               {"WRITTEN OFF", Align::Right},
+               {"SKEW", Align::Right},
+               {"REGRET", Align::Right},
+               {"ALARM"}});
+  for (const auto& service : stats.services()) {
+    loads.add(
+        {service.service(), shown(service.policy_rule()),
+         std::to_string(service.reporting_backends()), std::to_string(service.silent_backends()),
+         std::to_string(service.unreported_backends()),
+         service.has_oldest_report_age_seconds() ? shown_age(service.oldest_report_age_seconds())
+                                                 : "-",
+         std::to_string(service.unconfirmed_connections()),
+         std::to_string(service.written_off_connections()), shown_number(service.skew()),
+         shown_number(service.regret()), service.path_suspected() ? "report path" : "-"});
+  }
+  const auto& reported = stats.load_reports();
+  Table reports({{"LOAD REPORTS"}, {"", Align::Right}});
+  reports.add({"agents", std::to_string(reported.agents())});
+  reports.add({"datagrams", std::to_string(reported.datagrams())});
+  reports.add({"records", std::to_string(reported.records())});
+  if (reported.orca_reports() + reported.orca_streams_ended() > 0 || all_verdicts) {
+    reports.add({"ORCA reports", std::to_string(reported.orca_reports())});
+    reports.add({"ORCA reports unusable", std::to_string(reported.orca_unusable_reports())});
+    reports.add({"ORCA streams ended", std::to_string(reported.orca_streams_ended())});
+  }
+  for (const auto& refusal : reported.refusals()) {
+    if (refusal.count() == 0 && !all_verdicts) continue;
+    reports.add({"refused: " + refusal.reason(), std::to_string(refusal.count())});
+  }
   Table workers({{"WORKER", Align::Right},
                  {"RECEIVED", Align::Right},
                  {"REDIRECTED", Align::Right},
@@ -235,7 +304,7 @@ std::string stats_tables(const v1::GetStatsResponse& stats, bool all_verdicts) {
                  std::to_string(worker.empty_polls())});
   }
   return totals.to_string() + "\n" + verdicts.to_string() + "\n" + services.to_string() + "\n" +
-         workers.to_string();
+         loads.to_string() + "\n" + reports.to_string() + "\n" + workers.to_string();
 }
 
 }  // namespace crab

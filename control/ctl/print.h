@@ -19,7 +19,7 @@ std::string service_table(const v1::ListServicesResponse& services,
 std::string service_details(const v1::Service& service);
 using Backends = google::protobuf::RepeatedPtrField<v1::Backend>;
 std::string backend_table(const Backends& backends);
-// Verdicts that never happened only if all_verdicts.
+// Verdicts and refusals that never happened only if all_verdicts.
 std::string stats_tables(const v1::GetStatsResponse& stats, bool all_verdicts);
 
 }  // namespace crab

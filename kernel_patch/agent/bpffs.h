@@ -2,10 +2,12 @@
 // The pin directory: where the endpoint's maps, its sweep and its cgroup link outlive the agent.
 //
 //   PIN_DIR/            locked by the one agent that may change it
-//   PIN_DIR/v1/         named after CRAB_LAYOUT_VERSION
-//     services pending flows origins prefixes echoes settings counters    maps
+//   PIN_DIR/v2/         named after CRAB_LAYOUT_VERSION
+//     services pending flows origins prefixes echoes settings counters sessions   maps
 //     sweep             the program that removes what has expired
 //     socket            the link of the sock_ops program to its cgroup
+//     load_backends loads load_settings   maps, only with the server role
+//     load              the link of the program that counts connections
 #pragma once
 
 #include <string>

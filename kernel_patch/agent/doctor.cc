@@ -66,6 +66,10 @@ class Examination {
       probe(BPF_PROG_TYPE_SOCK_OPS, BPF_FUNC_reserve_hdr_opt,
             "sock_ops programs that write options");
     }
+    if (is_server()) {
+      note(std::filesystem::exists("/sys/kernel/btf/vmlinux"), "the kernel's BTF",
+           "use a kernel with CONFIG_DEBUG_INFO_BTF, to count connections");
+    }
     note(read_number("/proc/sys/net/core/bpf_jit_enable", 1) != 0, "BPF JIT",
          "sysctl -w net.core.bpf_jit_enable=1: without it every packet is interpreted");
   }
@@ -154,6 +158,7 @@ class Examination {
     }
   }
 
+  bool is_server() const { return (options_.endpoint.roles & CRAB_ROLE_SERVER) != 0; }
   bool is_client() const { return (options_.endpoint.roles & CRAB_ROLE_CLIENT) != 0; }
 
   const DoctorOptions& options_;

@@ -7,20 +7,19 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 
 #include "crab.skel.h"
 #include "kernel_patch/agent/agent_error.h"
+#include "kernel_patch/agent/bpf_failure.h"
+#include "kernel_patch/agent/load_counting.h"
 #include "kernel_patch/agent/tc_attachment.h"
 
 namespace crab {
@@ -28,28 +27,6 @@ namespace {
 
 constexpr char kSweepPin[] = "sweep";
 constexpr char kSocketPin[] = "socket";
-
-// libbpf's last complaint, which says more than the errno that follows it.
-std::string& last_complaint() {
-  static std::string text;
-  return text;
-}
-
-int keep_complaint(libbpf_print_level level, const char* format, va_list arguments) {
-  char line[1024];
-  const int n = std::vsnprintf(line, sizeof line, format, arguments);
-  std::string text(line);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  SPDLOG_DEBUG("{}", text);
-  if (level == LIBBPF_WARN) last_complaint() = text;
-  return n;
-}
-
-AgentError failure(const std::string& what, int err) {
-  const std::string& detail = last_complaint();
-  return AgentError(
-      fmt::format("{}: {}{}{}", what, std::strerror(-err), detail.empty() ? "" : "; ", detail));
-}
 
 UniqueFd open_cgroup(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -84,7 +61,7 @@ void detach_sockets(const PinDirectory& directory) {
 
 // Everything that can be wrong with the options, before anything is changed.
 std::vector<Interface> check(const EndpointOptions& options) {
-  libbpf_set_print(keep_complaint);
+  keep_bpf_complaints();
   if (geteuid() != 0) {
     throw AgentError("crab-agent needs root, for BPF, tc and the cgroup: run it with sudo");
   }
@@ -156,7 +133,7 @@ Endpoint::Endpoint(const EndpointOptions& options, const EndpointConfig& config)
 Endpoint::~Endpoint() = default;
 
 void Endpoint::load(const EndpointOptions& options) {
-  if (!programs_) throw failure("cannot open the BPF programs", -errno);
+  if (!programs_) throw bpf_failure("cannot open the BPF programs", -errno);
   programs_->rodata->roles = options.roles;
   programs_->rodata->netns_cookie = current_netns_cookie();
   bpf_map__set_max_entries(programs_->maps.flows, options.max_flows);
@@ -169,18 +146,18 @@ void Endpoint::load(const EndpointOptions& options) {
     if (name.find('.') != std::string::npos || name == "scratches") continue;
     bpf_map__set_pin_path(map, directory_.pin(name).c_str());
   }
-  last_complaint().clear();
+  forget_bpf_complaints();
   if (const int err = crab_bpf__load(programs_.get()); err != 0) {
-    throw failure(err == -EINVAL ? "cannot load the BPF programs (if limits changed, "
-                                   "`crab-agent remove` first)"
-                                 : "cannot load the BPF programs",
-                  err);
+    throw bpf_failure(err == -EINVAL ? "cannot load the BPF programs (if limits changed, "
+                                       "`crab-agent remove` first)"
+                                     : "cannot load the BPF programs",
+                      err);
   }
   directory_.unpin(kSweepPin);
   if (const int err =
           bpf_program__pin(programs_->progs.crab_sweep, directory_.pin(kSweepPin).c_str());
       err != 0) {
-    throw failure("cannot pin the sweep", err);
+    throw bpf_failure("cannot pin the sweep", err);
   }
 }
 
@@ -192,18 +169,18 @@ void Endpoint::attach_sockets(const std::string& cgroup) const {
   if (link != nullptr && is_link_of(link, cgroup_fd)) {
     const int err = bpf_link__update_program(link, program);
     bpf_link__destroy(link);
-    if (err != 0) throw failure("cannot replace the sock_ops program", err);
+    if (err != 0) throw bpf_failure("cannot replace the sock_ops program", err);
     return;
   }
   // The new link first: two programs of ours on one socket write the offer once, because the
   // second finds its room taken or the option present.
   bpf_link* fresh = bpf_program__attach_cgroup(program, cgroup_fd.get());
-  if (fresh == nullptr) throw failure(fmt::format("--cgroup {}", cgroup), -errno);
+  if (fresh == nullptr) throw bpf_failure(fmt::format("--cgroup {}", cgroup), -errno);
   if (link != nullptr) bpf_link__destroy(link);
   detach_sockets(directory_);
   const int err = bpf_link__pin(fresh, directory_.pin(kSocketPin).c_str());
   bpf_link__destroy(fresh);
-  if (err != 0) throw failure("cannot pin the link to the cgroup", err);
+  if (err != 0) throw bpf_failure("cannot pin the link to the cgroup", err);
 }
 
 void Endpoint::sweep() const { crab::sweep(directory_); }
@@ -219,6 +196,7 @@ void sweep(const PinDirectory& directory) {
 
 void uninstall(const PinDirectory& directory) {
   detach_sockets(directory);
+  LoadCounting::remove(directory);
   for (const Interface& interface : all_interfaces()) detach_tc(interface);
   directory.clear();
 }

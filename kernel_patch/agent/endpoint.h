@@ -45,6 +45,7 @@ class Endpoint {
 
   const std::vector<Interface>& interfaces() const { return interfaces_; }
   const KernelMaps& maps() const { return *maps_; }
+  const PinDirectory& directory() const { return directory_; }
   // Removes expired flows and pending entries. Throws AgentError.
   void sweep() const;
 

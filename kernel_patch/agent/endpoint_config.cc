@@ -4,8 +4,10 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "control/validate.h"
@@ -56,9 +58,7 @@ crab_service terms_of(const v1::Service& service, Family family) {
   return terms;
 }
 
-}  // namespace
-
-EndpointConfig endpoint_config_of(const v1::Config& config) {
+EndpointConfig from_checked(const v1::Config& config) {
   EndpointConfig result;
   for (const v1::Service& service : config.services()) {
     const IpAddress address = IpAddress::parse(service.address()).value();
@@ -66,9 +66,43 @@ EndpointConfig endpoint_config_of(const v1::Config& config) {
     key.vip = to_mapped(address);
     key.port = htons(static_cast<std::uint16_t>(service.port()));
     result.services.emplace_back(key, terms_of(service, address.family));
+    for (const v1::Backend& backend : service.backends()) {
+      result.backends.push_back({IpAddress::parse(backend.address()).value(),
+                                 static_cast<std::uint16_t>(backend.port())});
+    }
   }
   for (const std::string& text : config.agent().allowed_prefixes()) {
     result.prefixes.push_back(to_mapped(Prefix::parse(text).value()));
+  }
+  return result;
+}
+
+}  // namespace
+
+EndpointConfig endpoint_config_of(const v1::AttachResponse& response) {
+  v1::Config config;
+  *config.mutable_services() = response.services();
+  *config.mutable_agent()->mutable_allowed_prefixes() = response.allowed_prefixes();
+  std::vector<std::string> lines;
+  for (const FieldError& error : check(config)) {
+    lines.push_back(fmt::format("{}: {}", error.field, error.why));
+  }
+  if (!lines.empty()) throw AgentError(fmt::format("{}", fmt::join(lines, "; ")));
+  return from_checked(config);
+}
+
+EndpointConfig merged(const std::vector<EndpointConfig>& configs) {
+  using Key = std::pair<std::array<__be32, 4>, __be16>;
+  EndpointConfig result;
+  std::set<Key> seen;
+  for (const EndpointConfig& config : configs) {
+    for (const auto& [key, terms] : config.services) {
+      const auto& w = key.vip.w;
+      const bool is_new = seen.insert({{w[0], w[1], w[2], w[3]}, key.port}).second;
+      if (is_new) result.services.emplace_back(key, terms);
+    }
+    result.prefixes.insert(result.prefixes.end(), config.prefixes.begin(), config.prefixes.end());
+    result.backends.insert(result.backends.end(), config.backends.begin(), config.backends.end());
   }
   return result;
 }
@@ -77,7 +111,7 @@ EndpointConfig load_endpoint_config(const std::string& path) {
   ConfigFile file = ConfigFile::load(path);
   if (file.readable()) file.add_errors(check(file.config()));
   if (!file.ok()) throw AgentError(fmt::format("{}", fmt::join(file.errors(), "\n")));
-  return endpoint_config_of(file.config());
+  return from_checked(file.config());
 }
 
 }  // namespace crab

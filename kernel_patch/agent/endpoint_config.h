@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "control/socket_address.h"
+#include "crab/v1/agent.pb.h"
 #include "crab/v1/config.pb.h"
 #include "kernel_patch/bpf/layout.h"
 
@@ -14,14 +16,19 @@ namespace crab {
 
 struct EndpointConfig {
   std::vector<std::pair<crab_service_key, crab_service>> services;
-  std::vector<crab_prefix> prefixes;  // none: every backend address is allowed
+  std::vector<crab_prefix> prefixes;    // none: every backend address is allowed
+  std::vector<SocketAddress> backends;  // of these services; the file's alone has them
 };
 
 // Throws AgentError with every line that is wrong (FILE:LINE: field: why). Checks only
 // what the endpoint uses: an agent's file need not describe an appliance.
 EndpointConfig load_endpoint_config(const std::string& path);
 
-// The same for a configuration that has been checked.
-EndpointConfig endpoint_config_of(const v1::Config& config);
+// The same for what a node says. Throws AgentError with every field that is wrong.
+EndpointConfig endpoint_config_of(const v1::AttachResponse& response);
+
+// Everything that any of them has; of two that speak of one service, the first is right. Prefixes
+// restrict if any of them restricts.
+EndpointConfig merged(const std::vector<EndpointConfig>& configs);
 
 }  // namespace crab

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // crab-agent: the command line, and nothing else.
+#include <limits.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -43,18 +45,52 @@ void add_limit(CLI::App* command, const char* name, std::uint32_t* limit, const 
   command->add_option(name, *limit, what)->check(CLI::Range(1U, 1U << 24))->capture_default_str();
 }
 
+// What may be a node's address: as the nodes' own control.listen.
+std::string is_control_socket(const std::string& text) {
+  const bool is_path = text.starts_with("unix:/") && !text.starts_with("unix://");
+  return is_path ? "" : "'" + text + "' is not unix:/PATH";
+}
+
+// As crab.v1.AttachRequest has it.
+std::string is_agent_name(const std::string& text) {
+  constexpr char kAllowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+  const bool is_name =
+      !text.empty() && text.size() <= 253 && text.find_first_not_of(kAllowed) == std::string::npos;
+  return is_name ? "" : "'" + text + "' is not 1 to 253 of [A-Za-z0-9._-]";
+}
+
+std::string host_name() {
+  char name[HOST_NAME_MAX + 1] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
 void add_run(CLI::App* app, crab::RunOptions* options) {
   CLI::App* command = app->add_subcommand("run", "Install the endpoint, or take it over, and stay");
   crab::EndpointOptions* endpoint = &options->endpoint;
-  command->add_option("--config", options->config_path, "The file shared with the appliance")
-      ->required();
+  CLI::Option* config =
+      command->add_option("--config", options->config_path, "The file shared with the appliance");
+  CLI::Option* appliance =
+      command
+          ->add_option("--appliance", options->appliances,
+                       "Attach to this node's control socket, unix:/PATH, for its services and to "
+                       "report load; may be repeated")
+          ->expected(1, CRAB_MAX_APPLIANCES)
+          ->check(is_control_socket, "unix:/PATH");
+  command->add_option("--name", options->name, "This host's, unique in the fleet")
+      ->check(is_agent_name, "name")
+      ->capture_default_str();
   add_place(command, endpoint);
   add_limit(command, "--max-flows", &endpoint->max_flows, "Redirected connections (client)");
   add_limit(command, "--max-pending", &endpoint->max_pending, "Unanswered SYNs (client)");
   add_limit(command, "--max-echoes", &endpoint->max_echoes, "Remembered SYNs (server)");
   command->add_flag("!--no-learnt-next-hop", endpoint->learn_next_hop,
                     "Ask the neighbour table for every packet");
-  command->callback([options] { crab::run(*options); });
+  command->callback([options, config, appliance] {
+    if (!*config && !*appliance) {
+      throw CLI::RequiredError("--config or --appliance");
+    }
+    crab::run(*options);
+  });
 }
 
 void add_doctor(CLI::App* app, crab::DoctorOptions* options) {
@@ -109,12 +145,14 @@ int main(int argc, char** argv) {
   crab::RunOptions run_options;
   run_options.endpoint.cgroup = crab::cgroup2_mount();
   run_options.endpoint.pin_directory = kDefaultPinDirectory;
+  run_options.name = host_name();
   crab::DoctorOptions doctor_options{.endpoint = run_options.endpoint, .config_path = {}};
   StatusOptions status_options{.pin_directory = kDefaultPinDirectory};
   crab::RemoveOptions remove_options{.pin_directory = kDefaultPinDirectory};
   app.footer(
       "Examples:\n"
       "  crab-agent run --config /etc/crab/crab.yaml --role both --interface eth0\n"
+      "  crab-agent run --appliance unix:/run/crab/control.sock --role server --interface eth0\n"
       "  crab-agent status --flows\n"
       "  crab-agent doctor --config /etc/crab/crab.yaml --role client --interface eth0\n"
       "  crab-agent remove --timeout 600");

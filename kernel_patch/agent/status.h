@@ -6,8 +6,16 @@
 #include <vector>
 
 #include "kernel_patch/agent/kernel_maps.h"
+#include "kernel_patch/agent/load_maps.h"
 
 namespace crab {
+
+// A backend's, as they are counted.
+struct BackendLoad {
+  SocketAddress address;
+  LoadCounts counts;
+  std::vector<std::pair<unsigned, std::uint64_t>> accepted_by_node;  // those that are not 0
+};
 
 struct Status {
   std::vector<std::string> interfaces;  // with our programs on them
@@ -18,6 +26,12 @@ struct Status {
   std::uint64_t n_pending = 0;
   std::uint64_t n_echoes = 0;
   Counters counters{};
+  std::vector<BackendLoad> loads;
+  std::uint64_t boot_id = 0;        // of the counts
+  std::uint64_t n_repaired = 0;     // connections by which audits corrected the counts
+  std::uint64_t n_wakes_lost = 0;   // events that the agent was not woken for
+  std::vector<crab_session> nodes;  // that the agent is attached to, or tries to be
+  std::uint64_t now_ns = 0;         // CLOCK_MONOTONIC, when this was read
   std::vector<std::pair<crab_tuple, crab_flow>> flow_list;  // only if asked for
 };
 

@@ -7,7 +7,7 @@
  *   crab_egress   tc, clsact egress       client: translation; server: echoes
  *   crab_sweep    syscall                 run by crab-agent every few seconds
  *
- * One set of maps for each network namespace, see maps.h.
+ * One set of maps for each network namespace, see maps.h.  Connections are counted by load.bpf.c.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

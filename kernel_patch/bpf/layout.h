@@ -15,7 +15,7 @@
 
 #include "kernel_patch/uapi/crab_redirect.h"
 
-#define CRAB_LAYOUT_VERSION 1
+#define CRAB_LAYOUT_VERSION 2
 
 #define CRAB_MAX_SERVICES 4096
 #define CRAB_MAX_PREFIXES 1024
@@ -24,6 +24,8 @@
 #define CRAB_MAX_FLOWS 131072
 #define CRAB_MAX_PENDING 65536
 #define CRAB_MAX_ECHOES 65536
+#define CRAB_MAX_WATCHED 1024	/* backends that are counted */
+#define CRAB_MAX_APPLIANCES 32	/* nodes that one agent attaches to */
 
 #define CRAB_ROLE_CLIENT 0x1
 #define CRAB_ROLE_SERVER 0x2
@@ -129,6 +131,69 @@ struct crab_settings {
 	__u64 netns_cookie;	/* the namespace that the maps belong to */
 	__u32 n_prefixes;	/* 0: every backend address is allowed */
 	__u32 learn_mac;	/* 0: always ask the neighbour table */
+};
+
+/* load_backends: the watched ones, each with its place in loads. */
+struct crab_backend_key {
+	struct crab_addr addr;
+	__be16 port;
+	__u16 zero;
+};
+
+/* crab_load.changed */
+#define CRAB_LOAD_CLOSED 0x1
+#define CRAB_LOAD_ACCEPTED 0x2
+
+/*
+ * loads: what is counted for a backend, cumulative since crab_load_settings.boot_id.
+ * Mapped into crab-agent: both sides change it by atomic operations on whole words.
+ * Open connections are accepted - closed + lingering.
+ */
+struct crab_load {
+	__u64 accepted;		/* handshakes completed; those found when counting began included */
+	__u64 closed;		/* of those, ended */
+	__u64 lingering;	/* closed ones that wait in FIN-WAIT-2 for the peer; the agent's audit alone */
+	__u64 changed;		/* CRAB_LOAD_*: set by an event that wakes the agent, which clears it */
+	__u64 audited;		/* the sockets that were there before are in it */
+	__u64 accepted_by_node[256];	/* of accepted, those that a redirect option names the node of */
+};
+
+/* load_settings: one element, mapped into crab-agent. */
+struct crab_load_settings {
+	__u64 boot_id;		/* of the counts; new maps have another one, never 0 */
+	__u64 generation;	/* of the program that counts; another one is being replaced */
+	__u64 wake_accepts;	/* not 0: an accepted connection wakes the agent as a closed one does */
+	__u64 wakes_lost;	/* events that found no room in the ring */
+	__u64 repaired;		/* connections by which audits had to correct the counts */
+};
+
+/* load_events: in a ring buffer, at most one for each bit of crab_load.changed. */
+struct crab_load_event {
+	__u32 index;		/* in loads */
+	__u32 changed;		/* CRAB_LOAD_* */
+};
+
+/* crab_session.state */
+#define CRAB_SESSION_UNUSED 0
+#define CRAB_SESSION_ATTACHING 1
+#define CRAB_SESSION_ATTACHED 2
+#define CRAB_SESSION_ENDED 3
+
+/* sessions: for `crab-agent status`; BPF programs do not use it. Texts end with 0. */
+struct crab_session {
+	char appliance[128];	/* as --appliance names it */
+	char report_address[64];	/* empty: the node takes no reports */
+	char last_error[192];
+	__u32 state;
+	__u32 node;
+	__u32 n_backends;	/* that the node wants reports of */
+	__u32 zero;
+	__u64 n_attached;	/* streams that the node has answered */
+	__u64 n_attach_failures;	/* streams that ended, whether answered or not */
+	__u64 n_reports;	/* datagrams sent, of all kinds */
+	__u64 n_event_reports;	/* of those, after a close or accept */
+	__u64 n_send_failures;	/* datagrams that the kernel did not take */
+	__u64 seen_ns;		/* when the agent last looked after it */
 };
 
 #endif /* CRAB_LAYOUT_H */

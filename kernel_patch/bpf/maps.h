@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "kernel_patch/bpf/counters.h"
+#include "kernel_patch/bpf/echo_map.h"
 #include "kernel_patch/bpf/layout.h"
 
 struct {
@@ -49,13 +50,6 @@ struct {
 } prefixes SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, CRAB_MAX_ECHOES);
-	__type(key, struct crab_tuple);
-	__type(value, struct crab_echo);
-} echoes SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -68,6 +62,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CRAB_MAX_APPLIANCES);
+	__type(key, __u32);
+	__type(value, struct crab_session);
+} sessions SEC(".maps");
 
 /* What would not fit on the 512 bytes of stack; no program of ours interrupts another on a CPU. */
 struct scratch {

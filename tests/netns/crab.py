@@ -112,12 +112,13 @@ class CrabLb:
         return {backend["id"]: backend for backend in json.loads(done.stdout)["backends"]}
 
 
-def start_agent(host: Host, configuration_path: pathlib.Path, role: str,
+def start_agent(host: Host, configuration_path: pathlib.Path | None, role: str,
                 *options: object) -> Daemon:
-    """crab-agent on a host: a client's, a server's, or both."""
+    """crab-agent on a host: a client's, a server's, or both. Without a file, options name a node."""
+    file = ["--config", configuration_path] if configuration_path else []
     agent = host.start("crab-agent", [
-        program("crab-agent"), "run", "--config", configuration_path, "--role", role,
-        "--interface", "eth0", "--cgroup", host.cgroup, "--pin-dir", host.pin_directory, *options],
+        program("crab-agent"), "run", *file, "--role", role, "--interface", "eth0",
+        "--cgroup", host.cgroup, "--pin-dir", host.pin_directory, *options],
         notify=True)
     return agent.wait_ready()
 

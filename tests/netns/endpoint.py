@@ -14,7 +14,7 @@ import yaml
 from crab import program, start_agent
 from process import Daemon, wait_until
 from sandbox import cgroup2_root
-from topology import Host
+from topology import Host, in_url
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -62,6 +62,16 @@ def listener(host: Host, family: str, port: int) -> socket.socket:
     return made
 
 
+_OPEN_STATES = {"ESTAB", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT", "CLOSING", "LAST-ACK"}
+
+
+def shown_by_ss(host: Host, family: str, port: int) -> int:
+    """Connections of a local address and port, from ESTABLISHED to LAST-ACK."""
+    names = {f"{in_url(host.address(family))}:{port}", f"[::ffff:{host.address(family)}]:{port}"}
+    rows = [line.split() for line in host.run(["ss", "-Htan"]).stdout.splitlines()]
+    return sum(row[0] in _OPEN_STATES and row[3] in names for row in rows)
+
+
 def frame_socket(host: Host, interface: str = "eth0") -> socket.socket:
     """Sends and receives whole frames."""
     with entered(host):
@@ -76,13 +86,15 @@ def mac_of(host: Host, interface: str = "eth0") -> str:
 
 
 class Agent:
-    """crab-agent on a host, with a configuration of its own if one is given."""
+    """crab-agent on a host, with a file, with one of its own if a configuration is given, or with
+    none."""
 
-    def __init__(self, host: Host, role: str, content: dict | pathlib.Path, *options: object):
+    def __init__(self, host: Host, role: str, content: dict | pathlib.Path | None,
+                 *options: object):
         self.host = host
         self.role = role
-        self.path = content if isinstance(content, pathlib.Path) else None
-        if self.path is None:
+        self.path = content
+        if isinstance(content, dict):
             self.path = host.sandbox.directory / f"{host.host}-agent.yaml"
             self.configure(content)
         self.options = options

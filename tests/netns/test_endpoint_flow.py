@@ -15,7 +15,7 @@ from process import wait_until
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import Ether
-from topology import FAMILIES, virtual_address
+from topology import FAMILIES, in_url, virtual_address
 
 PORT, BACKEND_PORT = 80, 8084
 N_BULK_BYTES = 50_000_000
@@ -148,7 +148,7 @@ def sockets_in(host, state: str) -> str:
 def test_time_wait_answers_a_late_fin(topology, crab, family):
     host, backend = topology.clients[0], topology.backends[0]
     with Connection(topology, family) as connection:
-        port = connection.client.getsockname()[1]
+        source, port = connection.client.getsockname()[:2]
         connection.client.close()
         assert connection.server.recv(1) == b""
         wait_until(lambda: f":{port}" in sockets_in(host, "fin-wait-2"), "FIN-WAIT-2")
@@ -163,7 +163,8 @@ def test_time_wait_answers_a_late_fin(topology, crab, family):
                        "the late FIN to be acknowledged")
         finally:
             topology.fabric.run(["nft", "delete table bridge loss"])
-        flow, = [f for f in crab[0].status()["flow_list"] if f["client"].endswith(f":{port}")]
+        client = f"{in_url(source)}:{port}"
+        flow, = [f for f in crab[0].status()["flow_list"] if f["client"] == client]
         assert flow["closing"]
 
 

@@ -177,8 +177,9 @@ def test_the_socket_never_learns_the_backend(topology, crab, family):
     with tcp_socket(topology.clients[0], family) as s:
         s.connect((virtual_address(family), VIRTUAL_PORT))
         assert s.getpeername()[:2] == (virtual_address(family), VIRTUAL_PORT)
+        client = f"{in_url(s.getsockname()[0])}:{s.getsockname()[1]}"
         flow = wait_until(lambda: [f for f in crab[0].status()["flow_list"]
-                                   if f["client"].endswith(f":{s.getsockname()[1]}")], "the flow")
+                                   if f["client"] == client], "the flow")
         backend = f"{in_url(topology.backends[0].address(family))}:8080"
         assert [f["backend"] for f in flow] == [backend]
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "kernel_patch/agent/mapped_address.h"
+#include "kernel_patch/agent/session_status.h"
 
 namespace crab {
 namespace {
@@ -39,7 +40,45 @@ Status example() {
   flow.target[1].addr = to_mapped(*IpAddress::parse("fd00::11"));
   flow.target[1].port = htons(8080);
   status.flow_list.emplace_back(tuple, flow);
+  status.loads.push_back({*SocketAddress::parse("[fd00::11]:8080"),
+                          {.accepted = 9, .closed = 5, .lingering = 1},
+                          {{200, 8}}});
+  status.now_ns = 60'000'000'000;
+  crab_session session{};
+  set_text(session.appliance, "unix:/run/crab/control.sock");
+  set_text(session.report_address, "10.0.0.2:7471");
+  set_text(session.last_error, "a \"quoted\" word");
+  session.state = CRAB_SESSION_ATTACHED;
+  session.node = 200;
+  session.n_backends = 1;
+  session.n_reports = 12;
+  session.n_event_reports = 2;
+  session.n_send_failures = 3;
+  session.seen_ns = status.now_ns;
+  status.nodes.push_back(session);
   return status;
+}
+
+TEST(Status, TableShowsLoadAndNodes) {
+  const std::string table = status_table(example());
+  EXPECT_THAT(table, HasSubstr("backend     [fd00::11]:8080  5 open, 9 accepted, 5 closed, 8 from "
+                               "node 200\n"));
+  EXPECT_THAT(table, HasSubstr("node        unix:/run/crab/control.sock  attached to node 200, 1 "
+                               "backends to 10.0.0.2:7471: 12 reports, 2 on events, 3 failed"));
+}
+
+TEST(Status, JsonShowsLoadAndNodes) {
+  const std::string json = status_json(example());
+  EXPECT_THAT(json, HasSubstr(R"("open": 5, "accepted": 9, "closed": 5, "lingering": 1, )"
+                              R"("accepted_by_node": {"200": 8})"));
+  EXPECT_THAT(json, HasSubstr(R"("state": "attached", "node": 200)"));
+  EXPECT_THAT(json, HasSubstr(R"("last_error": "a \"quoted\" word")"));
+}
+
+TEST(Status, ADeadAgentIsNotAttached) {
+  Status status = example();
+  status.nodes[0].seen_ns -= 10'000'000'000;
+  EXPECT_THAT(status_json(status), HasSubstr(R"("state": "no agent")"));
 }
 
 TEST(Status, TableShowsWhatMovedAndNoKey) {

@@ -87,7 +87,8 @@ const BadFile kBadFiles[] = {
     {"Syntax", "node: 1\nservices: [\n", "f:3: not valid YAML: end of sequence flow not found"},
     {"TwoDocuments", "node: 1\n---\nnode: 2\n", "f:3: a second YAML document; one is the limit"},
     {"UnknownField", "node: 1\nnodes: 2\n",
-     "f:2: nodes: unknown field; known are node, dataplane, control, metrics, services, agent"},
+     "f:2: nodes: unknown field; known are node, dataplane, control, metrics, services, agent, "
+     "load_reports, policy_directory"},
     {"UnknownInnerField", "services:\n  - name: a\n    backends:\n      - id: x\n        ip: y\n",
      "f:5: services[0].backends[0].ip: unknown field; known are id, address, port, weight, status, "
      "owner"},

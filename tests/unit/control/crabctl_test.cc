@@ -69,10 +69,14 @@ TEST_F(CrabctlTest, TablesAreAlignedAndNumbersStandToTheRight) {
   wait_healthy();
   const Finished list = ctl("backend list web");
   EXPECT_EQ(list.status, 0);
-  EXPECT_EQ(list.out,
-            "ID   ADDRESS    PORT  WEIGHT  STATE    NEXT HOP           CONNECTIONS  OWNER  REASON\n"
-            "b1   10.0.1.1   8080       1  healthy  02:00:00:00:00:01            0  api    -\n"
-            "b10  10.0.1.10    80      30  healthy  02:00:00:00:00:0a            0  api    -\n");
+  EXPECT_EQ(
+      list.out,
+      "ID   ADDRESS    PORT  WEIGHT  STATE    NEXT HOP           CONNECTIONS  LOAD FROM  OPEN  "
+      "UNCONFIRMED  REPORT AGE  OWNER  REASON\n"
+      "b1   10.0.1.1   8080       1  healthy  02:00:00:00:00:01            0  assigned      -  "
+      "          0           -  api    -\n"
+      "b10  10.0.1.10    80      30  healthy  02:00:00:00:00:0a            0  assigned      -  "
+      "          0           -  api    -\n");
   EXPECT_EQ(
       ctl("service list").out,
       "NAME  ADDRESS     PORT  POLICY       OWNER  BACKENDS  ELIGIBLE  CONNECTIONS  REFUSED\n"
@@ -101,10 +105,24 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
             "      reason: \"\"\n"
             "      next_hop_mac: 02:00:00:00:00:01\n"
             "      assigned_connections: 0\n"
+            "      load:\n"
+            "        source: assigned\n"
+            "        open: 0\n"
+            "        unconfirmed: 0\n"
+            "        accepted_own: 0\n"
+            "        accepted_total: 0\n"
+            "        closed_total: 0\n"
+            "        written_off: 0\n"
+            "      weight_percent: 100\n"
             "    owner: api\n"
             "option_form: crab\n"
             "announce: arp\n"
-            "owner: api\n");
+            "owner: api\n"
+            "load_signal:\n"
+            "  source: agent\n"
+            "  metric: \"\"\n"
+            "  port: 0\n"
+            "  interval_ms: 0\n");
   const Finished json = ctl("-o json service show web6");
   EXPECT_EQ(json.status, 0);
   EXPECT_THAT(json.out, HasSubstr("\"state\": \"BACKEND_STATE_HEALTHY\""));
@@ -124,6 +142,40 @@ TEST_F(CrabctlTest, RegistersAndDeregisters) {
   EXPECT_THAT(ctl("backend deregister web b9").out, HasSubstr("none was registered"));
   EXPECT_EQ(ctl("service delete web").status, 0);
   EXPECT_EQ(ctl("service show web").status, 1);
+}
+
+TEST_F(CrabctlTest, ListsAndDescribesPolicies) {
+  const Finished list = ctl("policy list");
+  EXPECT_EQ(list.status, 0);
+  EXPECT_THAT(list.out, MatchesRegex("NAME +LOAD +PARAMETERS +FROM +DESCRIPTION\n"
+                                     "round_robin +no +- +built in +each backend.*"));
+  EXPECT_THAT(list.out, HasSubstr("\nmaglev "));
+  const Finished maglev = ctl("policy describe maglev");
+  EXPECT_EQ(maglev.status, 0);
+  EXPECT_THAT(maglev.out, HasSubstr("name         maglev\n"));
+  EXPECT_THAT(maglev.out, HasSubstr("uses load    no\n"));
+  EXPECT_THAT(maglev.out, HasSubstr("\nPARAMETER   DESCRIPTION\ntable_size  entries of"));
+  EXPECT_THAT(ctl("policy describe maglev -o yaml").out, HasSubstr("- name: table_size\n"));
+  const Finished none = ctl("policy describe best");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(none.out, "crabctl: no policy is called 'best'; crabctl policy list shows all\n");
+}
+
+TEST_F(CrabctlTest, SetsPolicies) {
+  const Finished set = ctl("policy set web maglev table_size=101");
+  EXPECT_EQ(set.status, 0);
+  EXPECT_THAT(set.out, MatchesRegex("service web is balanced by maglev table_size=101 "
+                                    "\\(revision [0-9]+\\)\n"));
+  EXPECT_THAT(ctl("service list").out, HasSubstr("maglev table_size=101"));
+  // What is not given gets its default again.
+  EXPECT_THAT(ctl("policy set web maglev").out, HasSubstr("balanced by maglev (revision"));
+  const Finished bad = ctl("policy set web maglev table_size=102");
+  EXPECT_EQ(bad.status, 1);
+  EXPECT_THAT(bad.out, HasSubstr("policy.parameters: maglev: parameter 'table_size': 102 is not"));
+  EXPECT_THAT(ctl("policy set web best").out, HasSubstr("policy.name: no policy is called 'best'"));
+  EXPECT_THAT(ctl("policy set none random").out, HasSubstr("NOT_FOUND"));
+  EXPECT_EQ(ctl("policy set web maglev table_size").status, 2);
+  EXPECT_THAT(ctl("service list").out, HasSubstr("web   10.0.0.100    80  maglev "));
 }
 
 TEST_F(CrabctlTest, ShowsStats) {
@@ -182,6 +234,26 @@ TEST_F(CrabctlTest, HelpHasExamplesForEveryCommand) {
   }
   EXPECT_THAT(run("version").out, MatchesRegex("crabctl [0-9.]+\n"));
   EXPECT_EQ(run("--version").out, run("version").out);
+}
+
+TEST_F(CrabctlTest, ShowsWhereLoadsAreFrom) {
+  wait_healthy();
+  const auto created =
+      ctl("service create idle --address 10.0.0.101 --port 80 --ramp-seconds 30 --load-signal orca "
+          "--orca-metric queue --orca-port 9000");
+  EXPECT_EQ(created.status, 0) << created.out;
+  const auto idle = ctl("service show idle").out;
+  EXPECT_THAT(idle, HasSubstr("slow start   30 s\n"));
+  EXPECT_THAT(idle, HasSubstr("load signal  orca queue each 100 ms at port 9000\n"));
+  EXPECT_THAT(ctl("service show web").out, HasSubstr("load signal  agent\n"));
+  const auto backends = ctl("backend list web").out;
+  EXPECT_THAT(backends, HasSubstr("LOAD FROM"));
+  EXPECT_THAT(backends, HasSubstr("assigned"));
+  const auto stats = ctl("stats --all").out;
+  for (const char* title : {"UNREPORTED", "REGRET", "refused: replayed", "ORCA reports"}) {
+    EXPECT_THAT(stats, HasSubstr(title));
+  }
+  EXPECT_THAT(ctl("stats").out, ::testing::Not(HasSubstr("refused: ")));
 }
 
 }  // namespace

@@ -27,12 +27,15 @@ class FakeDataplane : public Dataplane {
   bool resolve_at_once = true;  // as if every neighbour answered
   std::set<IpAddress> own;      // the node's own addresses
   EdgeTotals edge;
+  std::string rule;                                         // of every policy
   std::vector<unsigned> stuck_workers;                      // not empty: applied is false
   std::function<void(const SnapshotSpec&)> before_publish;  // may throw
   std::function<void()> before_virtual_addresses;           // may throw
 
   // What happened.
   std::vector<SnapshotSpec> published;
+  std::vector<std::uint32_t> changed_slots;  // of loads_changed, all calls
+  unsigned n_all_changed = 0;
   std::vector<IpAddress> resolving;
   std::vector<VirtualAddress> virtual_addresses;
 
@@ -42,6 +45,11 @@ class FakeDataplane : public Dataplane {
     published.push_back(spec);
     return {stuck_workers.empty(), stuck_workers};
   }
+  void loads_changed(std::span<const std::uint32_t> slots) override {
+    changed_slots.insert(changed_slots.end(), slots.begin(), slots.end());
+  }
+  void all_loads_changed() override { ++n_all_changed; }
+  std::string policy_rule(std::uint32_t) const override { return rule; }
   void resolve(const std::vector<IpAddress>& addresses) override {
     const auto before = resolving;
     resolving = addresses;

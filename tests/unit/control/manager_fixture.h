@@ -114,6 +114,11 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
     for (const auto& backend : spec->eligible) ids.push_back(backend.id);
     return ids;
   }
+  Health health_of(const std::string& id, std::string* reason = nullptr) const {
+    const auto view = manager_->view();
+    const ServiceRecord& web = *view->find("web");
+    return view->health_of(web, web.backends.at(id), reason);
+  }
   std::uint32_t slot(const std::string& id) const {
     return *manager_->view()->find("web")->backends.at(id).load_slot;
   }

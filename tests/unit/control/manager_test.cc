@@ -122,21 +122,21 @@ TEST_P(ManagerTest, NextHopsDecideWhoIsEligible) {
   ASSERT_EQ(create(web), "");
   EXPECT_THAT(eligible(), IsEmpty());
   std::string reason;
-  EXPECT_EQ(manager_->view()->health_of(address(host(1)), &reason), Health::Initial);
+  EXPECT_EQ(health_of("b1", &reason), Health::Initial);
   EXPECT_EQ(reason, "next hop not looked up yet");
 
   dataplane_.set_down(address(host(2)), "no route");
   dataplane_.set_up(address(host(1)));
   settle();
   EXPECT_THAT(eligible(), ElementsAre("b1"));
-  EXPECT_EQ(manager_->view()->health_of(address(host(1))), Health::Healthy);
-  EXPECT_EQ(manager_->view()->health_of(address(host(2)), &reason), Health::Initial);
+  EXPECT_EQ(health_of("b1"), Health::Healthy);
+  EXPECT_EQ(health_of("b2", &reason), Health::Initial);
   EXPECT_EQ(reason, "no route");
 
   dataplane_.set_down(address(host(1)), "neighbour does not answer");
   settle();
   EXPECT_THAT(eligible(), IsEmpty());
-  EXPECT_EQ(manager_->view()->health_of(address(host(1)), &reason), Health::Unhealthy);
+  EXPECT_EQ(health_of("b1", &reason), Health::Unhealthy);
   EXPECT_EQ(reason, "neighbour does not answer");
 
   dataplane_.set_up(address(host(1)));
@@ -154,7 +154,7 @@ TEST_P(ManagerTest, NextHopsDecideWhoIsEligible) {
   EXPECT_EQ(remove({"b1"}), "");
   EXPECT_THAT(dataplane_.resolving, ElementsAre(address(host(2))));
   EXPECT_EQ(put("b1", 1), "");
-  EXPECT_EQ(manager_->view()->health_of(address(host(1))), Health::Initial);
+  EXPECT_EQ(health_of("b1"), Health::Initial);
 }
 
 TEST_P(ManagerTest, ALoadSlotBelongsToAddressAndPort) {
@@ -289,6 +289,43 @@ TEST_P(ManagerTest, ABackendLimitIsAFullService) {
   }
   EXPECT_EQ(put("one-more", 1, 50'000), "BACKEND_LIMIT");
   EXPECT_EQ(manager_->view()->find("web")->backends.size(), 10'000u);
+}
+
+TEST_P(ManagerTest, APolicyIsSwitchedAndTheOldOneLivesAsLongAsItsSnapshot) {
+  start();
+  auto web = service("web");
+  add(&web, "b1", 1);
+  ASSERT_EQ(create(web), "");
+  const auto set = [this](const char* name, const char* parameter = nullptr) {
+    v1::Policy policy;
+    policy.set_name(name);
+    if (parameter != nullptr) (*policy.mutable_parameters())[parameter] = "1";
+    return submit(
+        [policy](auto& state, auto* effect) { return state.set_policy("web", policy, effect); });
+  };
+  const std::weak_ptr<PolicyInstance> old = manager_->view()->find("web")->policy;
+  EXPECT_EQ(run(set("random")), "");
+  EXPECT_EQ(dataplane_.published.back().services[0].policy->name(), "random");
+  EXPECT_EQ(manager_->view()->find("web")->definition.policy, "random");
+  EXPECT_FALSE(old.expired());  // a snapshot still has it
+  dataplane_.published.erase(dataplane_.published.begin(), dataplane_.published.end() - 1);
+  EXPECT_TRUE(old.expired());
+
+  const auto now = manager_->view()->find("web")->policy;
+  EXPECT_EQ(run(set("random")), "");
+  EXPECT_EQ(manager_->view()->find("web")->policy, now);  // said again, nothing changes
+  const auto unknown = set("no_such");
+  EXPECT_EQ(run(unknown), "INVALID_FIELDS");
+  EXPECT_EQ(unknown->failure->fields.at(0).field, "policy.name");
+  const auto bad = set("random", "colour");
+  EXPECT_EQ(run(bad), "INVALID_FIELDS");
+  EXPECT_EQ(bad->failure->fields.at(0).field, "policy.parameters");
+  EXPECT_EQ(dataplane_.published.size(), 1u);
+  EXPECT_EQ(manager_->view()->find("web")->policy, now);
+
+  dataplane_.before_publish = [](const auto&) { throw PolicyError("not with one backend"); };
+  EXPECT_EQ(run(set("round_robin")), "POLICY_REFUSED");
+  EXPECT_EQ(manager_->view()->find("web")->policy, now);
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ TEST_F(MetricsTest, ShowWhatWorkersCounted) {
     worker.count_refusal(web.id);
   }
   dataplane_.edge = {1, 2, 3, 4, 5};
+  manager_->tick();
   const std::string text =
       prometheus::TextSerializer().Serialize(make_collector(manager_, dataplane_)->Collect());
   for (const char* line :
@@ -68,10 +69,20 @@ TEST_F(MetricsTest, ShowWhatWorkersCounted) {
         "crab_backend_assigned_connections_total{service=\"web\",backend=\"b1\"} 2\n",
         "crab_backend_eligible{service=\"web6\",backend=\"b1\"} 0\n",
         "crab_publishes_total{result=\"applied\"} 3\n",
-        "crab_publishes_total{result=\"stuck\"} 0\n", "crab_publish_duration_seconds_count 3\n",
-        "crab_packets_missed_total 1\n", "crab_to_linux_packets_total 2\n",
-        "crab_to_linux_drops_total 3\n", "crab_from_linux_packets_total 4\n",
-        "crab_from_linux_drops_total 5\n", "crab_revision 3\n", "crab_build_info{version=\""}) {
+        "crab_publishes_total{result=\"stuck\"} 0\n",
+        "crab_publish_duration_seconds_count 3\n",
+        "crab_service_backends_by_report{service=\"web\",state=\"unreported\"} 1\n",
+        "crab_service_report_path_suspected{service=\"web\"} 0\n",
+        "crab_service_load_regret{service=\"web\"} 0\n",
+        "crab_load_report_refusals_total{reason=\"replayed\"} 0\n",
+        "crab_agents 0\n",
+        "crab_packets_missed_total 1\n",
+        "crab_to_linux_packets_total 2\n",
+        "crab_to_linux_drops_total 3\n",
+        "crab_from_linux_packets_total 4\n",
+        "crab_from_linux_drops_total 5\n",
+        "crab_revision 3\n",
+        "crab_build_info{version=\""}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
 }

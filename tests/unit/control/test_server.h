@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "control/server.h"
+#include "control/validate.h"
 #include "tests/unit/control/fake_dataplane.h"
 
 namespace crab {
@@ -43,6 +44,7 @@ class TestServer {
   explicit TestServer(v1::Config config = {}) {
     config.set_node(1);
     config.mutable_control()->add_listen(listener());
+    fill_in_defaults(&config);
     server_ = std::make_unique<ControlServer>(config, dataplane, io_);
   }
   ~TestServer() { stop(); }

@@ -29,12 +29,14 @@ Releases releases;
 const crab_policy_ops kCounting = {
     .abi_version = CRAB_POLICY_ABI_VERSION,
     .struct_size = sizeof(crab_policy_ops),
+    .flags = 0,
+    .zero = 0,
     .name = "counting",
     .description = "counts its sets",
     .params = nullptr,
     .n_params = 0,
     .create =
-        [](const crab_policy_kv*, size_t, void** instance, char*, size_t) {
+        [](const crab_policy_host*, const crab_policy_kv*, size_t, void** instance, char*, size_t) {
           *instance = &releases;
           return 0;
         },
@@ -48,7 +50,9 @@ const crab_policy_ops kCounting = {
         [](void*, const void*, const crab_policy_flow*, uint32_t* picks, size_t n) {
           for (size_t i = 0; i < n; ++i) picks[i] = 0;
         },
+    .update = nullptr,
     .explain = nullptr,
+    .status = nullptr,
     .release =
         [](void*, void*) {
           --releases.n_sets;

@@ -12,7 +12,11 @@ namespace crab {
 namespace {
 
 std::vector<crab_policy_backend> backends(const std::vector<std::uint32_t>& weights) {
-  static const std::vector<std::string> ids(65'536, "backend");
+  static const std::vector<std::string> ids = [] {
+    std::vector<std::string> all;
+    for (unsigned i = 0; i < 65'536; ++i) all.push_back("backend-" + std::to_string(i));
+    return all;
+  }();
   std::vector<crab_policy_backend> out;
   for (std::uint32_t i = 0; i < weights.size(); ++i) {
     out.push_back({ids[i].c_str(), i, weights[i]});
@@ -73,7 +77,7 @@ TEST_P(EveryPolicy, PicksInRangeForAnySize) {
 TEST_P(EveryPolicy, ExplainChangesNothing) {
   const auto instance = PolicyInstance::create(*GetParam(), {});
   const auto set = instance->rebuild(backends({1, 1, 1}));
-  const crab_policy_flow flow{.hash = 0x123456789abcdef0};
+  const crab_policy_flow flow{.hash = 0x123456789abcdef0, .tuple_hash = 0};
   const auto [pick, why] = set.explain(flow);
   EXPECT_EQ(set.explain(flow).first, pick);
   EXPECT_FALSE(why.empty());
@@ -126,7 +130,8 @@ TEST(RoundRobin, GoesOnWhereItWasWhenTheBackendsChange) {
 
 TEST(Random, FollowsWeights) {
   const auto instance = PolicyInstance::create(*find_policy("random"), {});
-  const std::vector<std::uint32_t> weights = {1, 2, 3, 4, 65'535, 10'000};
+  const std::vector<std::uint32_t> weights = {1,      2'000'000, 3'000'000, CRAB_POLICY_MAX_WEIGHT,
+                                              65'535, 10'000};
   const auto set = instance->rebuild(backends(weights));
   constexpr std::uint64_t kPicks = 2'000'000;
   const auto counts = count_picks(set, weights.size(), kPicks);
