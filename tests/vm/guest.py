@@ -7,17 +7,16 @@ said on the control port (in_guest/control.py), and QEMU's end or silence there 
 """
 
 import json
-import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 
 from kernel import HERE, Kernel, make_initramfs
-from process import Command, CommandFailed, Daemon, DEADLINE_S, wait_until
+from process import Command, CommandFailed, Daemon, DEADLINE_S
 from sandbox import Namespace, Sandbox
+from topology import FAMILIES, address, with_length
 
 # An orphan of a killed run ends by this, at the latest.
 _LIFETIME_S = 3600
@@ -195,7 +194,20 @@ class Guest:
         release = self._wait_answer(0, BOOT_DEADLINE_S)
         if release != self.kernel.release:
             raise RuntimeError(f"guest {self.host} runs {release}, not {self.kernel.release}")
+        if self._namespace:
+            self._configure_network()
         return self
+
+    def _configure_network(self) -> None:
+        self.run(["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0",
+                  "net.ipv6.conf.eth0.accept_dad=0", "net.ipv6.conf.eth0.accept_ra=0",
+                  f"kernel.hostname={self.host}"])
+        self.run(["ip", "-batch", "-"], input="\n".join([
+            "link set lo up", "link set eth0 up",
+            *(f"address add {with_length(family, self.number)} dev eth0" for family in FAMILIES)]))
+
+    def address(self, family: str) -> str:
+        return address(family, self.number)
 
     def run(self, command: Command, *, check: bool = True, deadline_s: float = 2 * DEADLINE_S,
             input: str | None = None,  # pylint: disable=redefined-builtin

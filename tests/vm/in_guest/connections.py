@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP clients and servers, called by tests through the control port (guest.Guest.call).
+
+A client's connection stays under a number until it is closed, so that a test can look at the kernel
+meanwhile. All sockets have a deadline.
+"""
+
+import hashlib
+import itertools
+import json
+import random
+import socket
+import threading
+
+DEADLINE_S = 120.0
+
+_numbers = itertools.count(1)
+_connections: dict[int, socket.socket] = {}
+_listeners: dict[int, socket.socket] = {}
+
+
+def _content(seed: int, n_bytes: int) -> bytes:
+    """The same on both sides, and nowhere the same twice."""
+    return random.Random(seed).randbytes(n_bytes)
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte:
+            raise ConnectionError(f"the connection ended after {line!r}")
+        line += byte
+    return line
+
+
+def _digest(connection: socket.socket, n_bytes: int) -> str:
+    digest = hashlib.sha256()
+    while n_bytes > 0:
+        part = connection.recv(min(n_bytes, 1 << 20))
+        if not part:
+            raise ConnectionError(f"{n_bytes} bytes are missing")
+        digest.update(part)
+        n_bytes -= len(part)
+    return digest.hexdigest()
+
+
+def _serve_transfer(connection: socket.socket) -> None:
+    """What transfer() asks for: takes bytes, says their hash, sends bytes."""
+    connection.settimeout(DEADLINE_S)
+    with connection:
+        wanted = json.loads(_read_line(connection))
+        digest = _digest(connection, wanted["upload"])
+        connection.sendall(digest.encode() + b"\n")
+        connection.sendall(_content(wanted["seed"], wanted["download"]))
+        if not wanted["server_closes"]:
+            connection.recv(1)
+
+
+def _serve(listener: socket.socket, closes_at_once: bool) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # closed
+        if closes_at_once:
+            connection.close()
+        else:
+            threading.Thread(target=_serve_transfer, args=[connection], daemon=True).start()
+
+
+def listen(port: int, closes_at_once: bool = False, backlog: int = 4096) -> None:
+    """A dual-stack server on a port: of transfer(), or one that only accepts and closes."""
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True,
+                                    backlog=backlog)
+    _listeners[port] = listener
+    threading.Thread(target=_serve, args=[listener, closes_at_once], daemon=True).start()
+
+
+def unlisten(port: int) -> None:
+    listener = _listeners.pop(port)
+    listener.shutdown(socket.SHUT_RDWR)  # a thread in accept() would keep a closed one alive
+    listener.close()
+
+
+def _new_socket(address: str, source_port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    made.settimeout(DEADLINE_S)
+    if source_port:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("", source_port))
+    return made
+
+
+def connect(address: str, port: int, source_port: int = 0) -> int:
+    """Connects; the connection's number."""
+    made = _new_socket(address, source_port)
+    made.connect((address, port))
+    number = next(_numbers)
+    _connections[number] = made
+    return number
+
+
+def begin_connect(address: str, port: int) -> int:
+    """Sends the SYN and does not wait."""
+    made = _new_socket(address, 0)
+    made.setblocking(False)
+    try:
+        made.connect((address, port))
+    except BlockingIOError:
+        pass
+    number = next(_numbers)
+    _connections[number] = made
+    return number
+
+
+def connect_error(address: str, port: int) -> int | None:
+    """Errno of an attempt; None if it succeeds, and is closed at once."""
+    with _new_socket(address, 0) as made:
+        return made.connect_ex((address, port)) or None
+
+
+def names(number: int) -> dict:
+    """Local port, and the peer as getpeername() has it."""
+    made = _connections[number]
+    return {"port": made.getsockname()[1], "peer": list(made.getpeername()[:2])}
+
+
+def local_port(number: int) -> int:
+    return _connections[number].getsockname()[1]
+
+
+def state(number: int) -> int:
+    """As TCP_INFO has it: 1 is ESTABLISHED, 2 SYN-SENT, 7 CLOSE."""
+    return _connections[number].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+def transfer(number: int, upload: int, download: int, server_closes: bool = False) -> None:
+    """Moves bytes both ways and compares hashes; an exception if anything differs. Then the
+    server closes, or waits for us to."""
+    connection = _connections[number]
+    seed = random.getrandbits(32)
+    connection.sendall(json.dumps({"upload": upload, "download": download, "seed": seed,
+                                   "server_closes": server_closes}).encode() + b"\n")
+    sent = _content(seed + 1, upload)
+    connection.sendall(sent)
+    if _read_line(connection).decode().strip() != hashlib.sha256(sent).hexdigest():
+        raise ConnectionError("what the server received is not what was sent")
+    expected = hashlib.sha256(_content(seed, download)).hexdigest()
+    if _digest(connection, download) != expected:
+        raise ConnectionError("what was received is not what the server sent")
+    if server_closes and connection.recv(1) != b"":
+        raise ConnectionError("the server sent more than it said")
+
+
+def close(number: int) -> None:
+    _connections.pop(number).close()
+
+
+def connect_many(address: str, port: int, n: int, client_closes: bool) -> dict:
+    """n connections, one after the other, each with a byte of ours and the server's end; what went
+    wrong, by its name. The server is one that closes at once, or one of transfer()."""
+    failures: dict[str, int] = {}
+    for _ in range(n):
+        try:
+            with _new_socket(address, 0) as made:
+                made.connect((address, port))
+                if not client_closes and made.recv(1) != b"":
+                    raise ConnectionError("bytes that nobody sent")
+        except OSError as error:
+            failures[str(error)] = failures.get(str(error), 0) + 1
+    return failures
