@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the vm tier. A guest's kernel that has found a defect fails the test that ran."""
+
+import collections.abc
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "netns"))
+
+from defects import check_kernel  # noqa: E402
+from guest import GuestEnded  # noqa: E402
+from rack import Rack, create_rack  # noqa: E402
+from topology import FAMILIES  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="guests need root for their network"))
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rack() -> collections.abc.Iterator[Rack]:
+    with create_rack() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def kernels_found_nothing(rack: Rack) -> collections.abc.Iterator[None]:
+    yield
+    for guest in rack.guests:
+        check_kernel(guest)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    report = (yield).get_result()
+    made = getattr(item, "funcargs", {}).get("rack")
+    if report.failed and made is not None:
+        report.sections.append(("logs", made.sandbox.logs()))
+    if call.excinfo and call.excinfo.errisinstance(GuestEnded):
+        # Nothing that comes after it can succeed, and each would wait for its deadline.
+        item.session.shouldstop = str(call.excinfo.value).splitlines()[0]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    # `./dev test -k NAME` asks every file, and most have no test of that name.
+    if session.config.option.keyword and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
