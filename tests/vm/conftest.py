@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "netns")
 from defects import check_kernel  # noqa: E402
 from guest import GuestEnded  # noqa: E402
 from rack import Rack, create_rack  # noqa: E402
+from subject import Subject  # noqa: E402
 from topology import FAMILIES  # noqa: E402
 
 
@@ -22,15 +23,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="guests need root for their network"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kernel", default="stock", choices=["stock", "debug", "patched"],
+                     help="of the hostile cases' guests")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    # So that the kernel is in the case's name.
+    if "subject" in metafunc.fixturenames:
+        metafunc.parametrize("subject", [metafunc.config.getoption("kernel")], indirect=True,
+                             scope="function")
+
+
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rack() -> collections.abc.Iterator[Rack]:
     with create_rack() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def subject_of_all(request: pytest.FixtureRequest, rack: Rack) -> Subject:
+    return Subject(rack, request.config.getoption("kernel"))
+
+
+@pytest.fixture
+def subject(subject_of_all: Subject) -> Subject:
+    """Configured anew for each test."""
+    subject_of_all.configure()
+    return subject_of_all
 
 
 @pytest.fixture(autouse=True)

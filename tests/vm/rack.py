@@ -6,12 +6,12 @@
   +-------+  +-------+      +--------------+     +---------+
   |client |  |server |      |   crab-lb    |     | frames  |
   |       |  |       |      |     crab0 .2 |     | by hand |
-  | eth0  |  | eth0  |      | VIP .101,... |     |   eth0  |
+  | eth0  |  | eth0  |      | VIP .151,... |     |   eth0  |
   |.21 .22|  |.11 .12|      |     lb0      |     |   .31   |
   +--|----+  +--|----+      +------|-------+     +----|----+
   ---+ tap -----+ tap -------------+ veth ------------+------- bridge br0 in namespace `fabric`
 
-Clients are .21 and up, backends .11 and up. Backend bN has the virtual addresses .100+N to itself, so
+Clients are .21 and up, backends .11 and up. Backend bN has the virtual addresses .150+N to itself, so
 that a test chooses its server by its destination. Addresses as in tests/netns/topology.py.
 """
 
@@ -48,7 +48,7 @@ SERVICES = {
 
 
 def virtual_address(server: Guest, family: str) -> str:
-    return address(family, 90 + server.number)
+    return address(family, 140 + server.number)
 
 
 def services_of(server: Guest) -> list[dict]:

@@ -7,12 +7,12 @@ only), `keyed` the one with tags: 20 bytes of option in IPv4, 16 in IPv6.
 
 import pytest
 from capture import RST, Capture
-from endpoints import EBPF, KERNEL, KERNEL_OF, KINDS, NETFILTER, Endpoint
+from endpoints import EBPF, KERNEL_OF, KINDS, Endpoint
 from guest import Guest
 from module import build_module
 from process import wait_until
 from rack import SERVICES, Rack, virtual_address
-from topology import FAMILIES, in_url
+from topology import in_url
 
 UPLOAD_BYTES, DOWNLOAD_BYTES = 1 << 20, 10 << 20
 CELLS = [(server, client, name, family) for server in KINDS for client in KINDS

@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import socket
+import struct
 import threading
 
 DEADLINE_S = 120.0
@@ -130,6 +131,10 @@ def local_port(number: int) -> int:
     return _connections[number].getsockname()[1]
 
 
+def set_deadline(number: int, seconds: float) -> None:
+    _connections[number].settimeout(seconds)
+
+
 def state(number: int) -> int:
     """As TCP_INFO has it: 1 is ESTABLISHED, 2 SYN-SENT, 7 CLOSE."""
     return _connections[number].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
@@ -157,16 +162,68 @@ def close(number: int) -> None:
     _connections.pop(number).close()
 
 
-def connect_many(address: str, port: int, n: int, client_closes: bool) -> dict:
-    """n connections, one after the other, each with a byte of ours and the server's end; what went
-    wrong, by its name. The server is one that closes at once, or one of transfer()."""
+def abort(number: int) -> None:
+    """Ends it by a RST, or in SYN-SENT by nothing: no FIN goes on after the test."""
+    made = _connections.pop(number)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    made.close()
+
+
+def _connect_once(address: str, port: int, client_closes: bool, failures: dict[str, int]) -> None:
+    try:
+        with _new_socket(address, 0) as made:
+            made.connect((address, port))
+            if not client_closes and made.recv(1) != b"":
+                raise ConnectionError("bytes that nobody sent")
+    except OSError as error:
+        failures[str(error)] = failures.get(str(error), 0) + 1
+
+
+def connect_many(address: str, port: int, n: int, client_closes: bool) -> dict[str, int]:
+    """n connections, one after the other; what went wrong, by its name. Unless the client closes
+    them, the server must be one that closes at once."""
     failures: dict[str, int] = {}
     for _ in range(n):
-        try:
-            with _new_socket(address, 0) as made:
-                made.connect((address, port))
-                if not client_closes and made.recv(1) != b"":
-                    raise ConnectionError("bytes that nobody sent")
-        except OSError as error:
-            failures[str(error)] = failures.get(str(error), 0) + 1
+        _connect_once(address, port, client_closes, failures)
+    return failures
+
+
+class _Loop(threading.Thread):
+    def __init__(self, address: str, port: int):
+        super().__init__(daemon=True)
+        self.end = threading.Event()
+        self.n = 0
+        self.failures: dict[str, int] = {}
+        self._to = address, port
+
+    def run(self) -> None:
+        while not self.end.is_set():
+            _connect_once(*self._to, True, self.failures)
+            self.n += 1
+
+
+_loops: list[_Loop] = []
+
+
+def begin_loops(address: str, port: int, n: int) -> None:
+    """Connections one after the other, from n threads, until end_loops()."""
+    for _ in range(n):
+        _loops.append(_Loop(address, port))
+        _loops[-1].start()
+
+
+def n_looped() -> int:
+    return sum(loop.n for loop in _loops)
+
+
+def end_loops() -> dict[str, int]:
+    """What went wrong, by its name."""
+    failures: dict[str, int] = {}
+    for loop in _loops:
+        loop.end.set()
+    for loop in _loops:
+        loop.join(2 * DEADLINE_S)
+        for name, n in loop.failures.items():
+            failures[name] = failures.get(name, 0) + n
+    _loops.clear()
     return failures
