@@ -2,6 +2,7 @@
 """The kernels that guests run, built or fetched on demand, and the initramfs of each."""
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 from process import run
 
 HERE = pathlib.Path(__file__).resolve().parent
+BUILD_DEADLINE_S = 3600.0
 # What a distribution's kernel has as modules and a guest needs before it has a root.
 _EARLY_MODULES = ("virtio_pci", "virtio_console", "virtio_net", "9pnet_virtio", "9p", "overlay")
 
@@ -55,9 +57,12 @@ def make_initramfs(kernel: Kernel, path: pathlib.Path) -> None:
                            input="\n".join(names).encode(), stdout=output)
 
 
+@functools.cache
 def kernel(name: str) -> Kernel:
-    """One of stock, patched and debug."""
-    tree = pathlib.Path("/var/tmp/crab-vm/stock")
-    release = "6.1.0-56-amd64"
-    return Kernel(name, release, tree / "boot" / f"vmlinuz-{release}", tree / "lib" / "modules",
-                  pathlib.Path("/lib/modules") / release / "build")
+    """One of those that kernels/README.md describes; built first, which takes minutes, if it is not
+    in the cache."""
+    done = run([HERE / "kernels" / "build", name], deadline_s=BUILD_DEADLINE_S)
+    directory = pathlib.Path(done.stdout.strip())
+    modules = directory / "lib" / "modules"
+    return Kernel(name, (directory / "release").read_text().strip(), directory / "bzImage",
+                  modules if modules.exists() else None, directory / "build")

@@ -131,8 +131,10 @@ def local_port(number: int) -> int:
     return _connections[number].getsockname()[1]
 
 
-def set_deadline(number: int, seconds: float) -> None:
-    _connections[number].settimeout(seconds)
+def wait_end(number: int) -> None:
+    """Until the server has closed."""
+    if _connections[number].recv(1) != b"":
+        raise ConnectionError("bytes that nobody sent")
 
 
 def state(number: int) -> int:
@@ -169,9 +171,11 @@ def abort(number: int) -> None:
     made.close()
 
 
-def _connect_once(address: str, port: int, client_closes: bool, failures: dict[str, int]) -> None:
+def _connect_once(address: str, port: int, client_closes: bool, failures: dict[str, int],
+                  deadline_s: float = DEADLINE_S) -> None:
     try:
         with _new_socket(address, 0) as made:
+            made.settimeout(deadline_s)
             made.connect((address, port))
             if not client_closes and made.recv(1) != b"":
                 raise ConnectionError("bytes that nobody sent")
@@ -189,31 +193,26 @@ def connect_many(address: str, port: int, n: int, client_closes: bool) -> dict[s
 
 
 class _Loop(threading.Thread):
-    def __init__(self, address: str, port: int):
+    def __init__(self, address: str, port: int, deadline_s: float):
         super().__init__(daemon=True)
         self.end = threading.Event()
-        self.n = 0
         self.failures: dict[str, int] = {}
         self._to = address, port
+        self._deadline_s = deadline_s
 
     def run(self) -> None:
         while not self.end.is_set():
-            _connect_once(*self._to, True, self.failures)
-            self.n += 1
+            _connect_once(*self._to, True, self.failures, self._deadline_s)
 
 
 _loops: list[_Loop] = []
 
 
-def begin_loops(address: str, port: int, n: int) -> None:
+def begin_loops(address: str, port: int, n: int, deadline_of_each_s: float) -> None:
     """Connections one after the other, from n threads, until end_loops()."""
     for _ in range(n):
-        _loops.append(_Loop(address, port))
+        _loops.append(_Loop(address, port, deadline_of_each_s))
         _loops[-1].start()
-
-
-def n_looped() -> int:
-    return sum(loop.n for loop in _loops)
 
 
 def end_loops() -> dict[str, int]:

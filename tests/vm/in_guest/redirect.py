@@ -123,6 +123,19 @@ def set_raw(payload: str) -> dict | None:
     return None
 
 
+def directory() -> str:
+    """Of this module, for programs of their own."""
+    return os.path.dirname(os.path.abspath(__file__))
+
+
+def is_present() -> bool:
+    try:
+        Family()
+    except Refused:
+        return False
+    return True
+
+
 def info() -> dict:
     (answer,) = Family().ask(GET_INFO)
     names = {A_ROLES: "roles", A_N_SERVICES: "n_services", A_N_PREFIXES: "n_prefixes",

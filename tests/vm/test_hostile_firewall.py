@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connection tracking at the client, which takes the backend's answer for a stranger's; backends that
+refuse; ICMP errors."""
+
+import json
+
+import pytest
+from endpoint import Deltas
+from forgery import PLAIN_PORT
+from rack import SERVICES
+
+CONNECTION_REFUSED = 111
+FIREWALL = """
+table inet hostile {{
+  counter invalid {{ }}
+  chain input {{
+    type filter hook input priority 0;
+    {first}
+    ct state invalid counter name invalid drop
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def firewall(subject):
+    guest = subject.client.guest
+
+    def install(first: str) -> None:
+        guest.run(["nft", "-f", "-"], input=FIREWALL.format(first=first), deadline_s=240)
+
+    yield install
+    guest.run(["nft", "delete", "table", "inet", "hostile"], check=False, deadline_s=240)
+
+
+def n_invalid(subject) -> int:
+    done = subject.client.guest.run(["nft", "-j", "list", "counter", "inet", "hostile", "invalid"],
+                                    deadline_s=240)
+    return next(item["counter"]["packets"] for item in json.loads(done.stdout)["nftables"]
+                if "counter" in item)
+
+
+@pytest.mark.module_only
+def test_a_rule_against_invalid_packets_costs_the_first_answer(subject, firewall, family):
+    """The connection comes about by the backend's retransmission; docs/endpoints.md has the rule that
+    saves it."""
+    firewall("")
+    subject.move(family)
+    assert n_invalid(subject) >= 1
+
+
+def test_the_documented_rule_mends_it(subject, firewall, family):
+    firewall("tcp option 253 exists accept")
+    subject.move(family)
+    assert n_invalid(subject) == 0
+
+
+@pytest.mark.parametrize("paper", [False, True], ids=["crab", "paper"])
+def test_with_conntrack_alone_nothing_is_lost(subject, firewall, paper):
+    firewall("accept")
+    subject.move("ipv4", "paper" if paper else "plain", 10 << 20)
+
+
+def test_a_refusing_backend_is_told_at_once(subject, family):
+    deltas = Deltas(subject.client)
+    guest = subject.client.guest
+    error = guest.call("connections.connect_error", subject.virtual_address(family),
+                       SERVICES["refusing"].port)
+    assert error == CONNECTION_REFUSED
+    assert deltas.now()["refused"] == 1
+
+
+def test_the_attempt_is_alone_with_its_port(subject, family):
+    """A connection and an attempt to another service from one bound port: each keeps its own."""
+    guest = subject.client.guest
+    first = guest.call("connections.connect", subject.virtual_address(family),
+                       SERVICES["plain"].port, source_port=21000)
+    second = guest.call("connections.connect", subject.virtual_address(family),
+                        SERVICES["keyed"].port, source_port=21000)
+    for number in first, second:
+        guest.call("connections.transfer", number, 1 << 16, 1 << 16, deadline_s=240)
+        guest.call("connections.close", number)
+
+
+def test_an_attempt_that_nobody_answers_is_forgotten(subject, family):
+    """Closed by its user: nothing of it is left in the table."""
+    pending = subject.client.info()["n_pending"]
+    with subject.target(family, PLAIN_PORT):
+        assert subject.client.info()["n_pending"] == pending + 1
+    assert subject.client.info()["n_pending"] <= pending + 1
