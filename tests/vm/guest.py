@@ -90,11 +90,15 @@ class Guest:
 
     def __init__(self, sandbox: Sandbox, name: str, kernel: Kernel, *,
                  namespace: Namespace | None = None, number: int = 0, n_cpus: int = 1,
-                 memory_mib: int = 768):
+                 memory_mib: int = 768, counts_instructions: bool = False):
+        """With counts_instructions its clocks advance by a nanosecond with each instruction that it
+        executes; when it is idle they jump to the next timer. A busy duration is a number of
+        instructions. One CPU only, and commands have no deadline in the guest."""
         self.sandbox = sandbox
         self.host = name
         self.kernel = kernel
         self.number = number
+        self._counts_instructions = counts_instructions
         # What crab-agent is told; the guest's own.
         self.cgroup = pathlib.Path("/sys/fs/cgroup")
         self.pin_directory = pathlib.Path("/sys/fs/bpf/crab")
@@ -115,10 +119,13 @@ class Guest:
                      f"crab_shared={self.sandbox.directory}"]
         if self.kernel.modules:
             arguments.append(f"crab_modules={self.kernel.modules}")
+        emulation = ["-accel", "tcg,thread=multi"]
+        if self._counts_instructions:
+            emulation = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
         command = [
             "timeout", "--kill-after=10", _LIFETIME_S,
-            "qemu-system-x86_64", "-M", "pc", "-cpu", "max", "-accel", "tcg,thread=multi",
-            "-smp", n_cpus, "-m", memory_mib, "-nodefaults", "-display", "none", "-no-reboot",
+            "qemu-system-x86_64", "-M", "pc", "-cpu", "max", *emulation, "-smp", n_cpus, "-m", memory_mib,
+            "-nodefaults", "-display", "none", "-no-reboot",
             "-serial", f"file:{self.console}",
             "-kernel", self.kernel.image, "-initrd", initramfs, "-append", " ".join(arguments),
             "-device", "virtio-serial-pci",
@@ -215,7 +222,8 @@ class Guest:
         """As process.run; `env` is added to the guest's own."""
         words = [str(word) for word in command]
         answer = self.request("run", deadline_s, command=words, standard_input=input,
-                              environment=env or {}, deadline_s=deadline_s)
+                              environment=env or {},
+                              deadline_s=None if self._counts_instructions else deadline_s)
         if answer["status"] is None:
             raise subprocess.TimeoutExpired(words, deadline_s, answer["stdout"], answer["stderr"])
         done = subprocess.CompletedProcess(words, answer["status"], answer["stdout"],

@@ -34,6 +34,7 @@ class Offered:
     backend_port: int
     families: tuple[str, ...] = FAMILIES
     fields: dict = dataclasses.field(default_factory=dict)
+    listens: bool = True  # a server of in_guest/connections.py
 
 
 KEY, OTHER_KEY = "000102030405060708090a0b0c0d0e0f", "6465666768696a6b6c6d6e6f70717273"
@@ -42,7 +43,7 @@ SERVICES = {
     "keyed": Offered(443, 8443, fields={"keys": [KEY]}),
     # The paper's servers cannot tell the ports apart, so they are the same.
     "paper": Offered(9000, 9000, ("ipv4",), {"option_form": "paper"}),
-    "refusing": Offered(81, 8081),  # nobody listens there
+    "refusing": Offered(81, 8081, listens=False),
     "closing": Offered(82, 8082),  # the server closes first
 }
 
@@ -80,7 +81,7 @@ class Rack:
             guest.wait_booted()
         for server in servers:
             for name, offered in SERVICES.items():
-                if name != "refusing":
+                if offered.listens:
                     server.call("connections.listen", offered.backend_port,
                                 closes_at_once=name == "closing")
         content = configuration(self.topology, [s for g in servers for s in services_of(g)])

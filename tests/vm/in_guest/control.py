@@ -76,7 +76,7 @@ class Control:
         self._send(answer)
 
     def do_run(self, command: list[str], standard_input: str | None, environment: dict[str, str],
-               deadline_s: float) -> dict:
+               deadline_s: float | None) -> dict:
         """Runs a command to its end. One that outlasts its deadline is killed, and all it started
         that stayed in its process group; its status is then None."""
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
