@@ -8,6 +8,7 @@
 
 #include "kernel_patch/agent/mapped_address.h"
 #include "kernel_patch/agent/session_status.h"
+#include "lb/monotonic_clock.h"
 #include "kernel_patch/agent/tc_attachment.h"
 
 namespace crab {
