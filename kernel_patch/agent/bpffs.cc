@@ -85,8 +85,8 @@ PinDirectory PinDirectory::claim(const std::string& path) {
 }
 
 PinDirectory PinDirectory::of_installed(const std::string& path) {
-  PinDirectory directory(path, UniqueFd());
-  if (!directory.has("settings")) {
+  PinDirectory directory = unclaimed(path);
+  if (!directory.has("endpoint") && !directory.has("settings")) {
     throw AgentError(
         fmt::format("no endpoint is installed at {}: `crab-agent run` installs it (and --pin-dir "
                     "names another)",

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "kernel_patch/agent/accepted_nodes.h"
 #include "kernel_patch/agent/bpf_failure.h"
 #include "load.skel.h"
 
@@ -48,8 +49,14 @@ void LoadCounting::load(const PinDirectory& directory, std::uint64_t netns_cooki
     bpf_map* map = bpf_object__find_map_by_name(program_->obj, name);
     bpf_map__set_pin_path(map, directory.pin(name).c_str());
   }
-  const UniqueFd echoes = open_pinned_map(directory, "echoes");
-  bpf_map__reuse_fd(program_->maps.echoes, echoes.get());
+  UniqueFd echoes;
+  if (directory.has("echoes")) {
+    echoes = open_pinned_map(directory, "echoes");
+    bpf_map__reuse_fd(program_->maps.echoes, echoes.get());
+  } else {
+    bpf_map__set_autocreate(program_->maps.echoes, false);
+  }
+  program_->rodata->has_echoes = static_cast<bool>(echoes);
   forget_bpf_complaints();
   if (const int err = load_bpf__load(program_.get()); err != 0) {
     throw bpf_failure("cannot load the program that counts connections", err);
@@ -72,6 +79,7 @@ void LoadCounting::attach(const PinDirectory& directory) const {
 void LoadCounting::remove(const PinDirectory& directory) {
   directory.unpin(kLinkPin);
   for (const char* name : kPinnedMaps) directory.unpin(name);
+  AcceptedNodes::remove(directory);
 }
 
 }  // namespace crab

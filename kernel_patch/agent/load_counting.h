@@ -14,7 +14,8 @@ namespace crab {
 
 class LoadCounting {
  public:
-  // The namespace's cookie is current_netns_cookie(). The redirection's maps are pinned already.
+  // The namespace's cookie is current_netns_cookie(). With the eBPF endpoint the map of echoes,
+  // which is pinned already, tells the program the nodes; otherwise AcceptedNodes asks the kernel.
   // Throws AgentError.
   LoadCounting(const PinDirectory& directory, std::uint64_t netns_cookie);
   ~LoadCounting();
