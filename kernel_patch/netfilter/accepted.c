@@ -60,6 +60,8 @@ void tcp_redirect_accepted_count(struct tcp_redirect_net *rn,
 	struct tcp_redirect_accepted *a;
 
 	tcp_redirect_count(rn, TCP_REDIRECT_N_accepted);
+	if (!by)
+		return;
 	rcu_read_lock();
 	a = find(bucket, server, by);
 	if (!a)

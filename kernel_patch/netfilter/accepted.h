@@ -18,7 +18,10 @@ struct tcp_redirect_accepted {
 	atomic64_t n;
 };
 
-/* Counts one connection, in the counters too. Any context but hard interrupts. */
+/*
+ * Counts one connection, in the counters too; by 0, where the option does not
+ * say (paper form): there alone.  Any context but hard interrupts.
+ */
 void tcp_redirect_accepted_count(struct tcp_redirect_net *rn,
 				 const struct tcp_redirect_end *server, u8 by);
 void tcp_redirect_accepted_free(struct tcp_redirect_net *rn);
