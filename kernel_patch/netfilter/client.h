@@ -44,9 +44,9 @@ struct sock *crab_find_socket(struct net *net, const struct sk_buff *skb,
 
 /*
  * The last checks and the re-keying; the caller owns sk, or holds its lock with
- * nobody owning it.  Counts what comes of it.
+ * nobody owning it.  Counts what comes of it; skb is delivered by the caller in any case.
  */
-void crab_answer_socket(struct crab_net *cn, struct sock *sk,
+void crab_answer_socket(struct crab_net *cn, struct sock *sk, struct sk_buff *skb,
 			const struct crab_answer *answer);
 
 /*

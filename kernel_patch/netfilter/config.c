@@ -122,7 +122,8 @@ int tcp_redirect_apply(struct tcp_redirect_net *rn, unsigned int roles,
 		if (old)
 			call_rcu(&old->rcu, free_later);
 	}
-	WRITE_ONCE(rn->roles, roles);
+	/* With the tables that the roles need: pairs with tcp_redirect_roles(). */
+	smp_store_release(&rn->roles, roles);
 	mutex_unlock(&rn->lock);
 	return 0;
 }

@@ -33,7 +33,7 @@ static void answer_deferred(struct work_struct *work)
 	lock_sock(d->sk);
 	/* rekey.c is written for softirqs. */
 	local_bh_disable();
-	crab_answer_socket(cn, d->sk, &d->answer);
+	crab_answer_socket(cn, d->sk, d->skb, &d->answer);
 	local_bh_enable();
 	release_sock(d->sk);
 

@@ -34,7 +34,7 @@ static noinline unsigned int segment_in(struct sk_buff *skb,
 					const struct nf_hook_state *state, bool v4)
 {
 	struct crab_net *cn = crab_net(state->net);
-	unsigned int roles = READ_ONCE(cn->shared.roles);
+	unsigned int roles = tcp_redirect_roles(&cn->shared);
 	struct crab_segment s;
 
 	if (!crab_parse_segment(&s, skb, v4))
@@ -55,7 +55,7 @@ static noinline unsigned int segment_out(struct sk_buff *skb,
 					 const struct nf_hook_state *state, bool v4)
 {
 	struct crab_net *cn = crab_net(state->net);
-	unsigned int roles = READ_ONCE(cn->shared.roles);
+	unsigned int roles = tcp_redirect_roles(&cn->shared);
 	const struct sock *sk = state->sk;
 	struct crab_segment s;
 
@@ -77,7 +77,7 @@ static noinline unsigned int icmp_in(struct sk_buff *skb,
 {
 	struct crab_net *cn = crab_net(state->net);
 
-	if (!(READ_ONCE(cn->shared.roles) & TCP_REDIRECT_ROLE_CLIENT))
+	if (!(tcp_redirect_roles(&cn->shared) & TCP_REDIRECT_ROLE_CLIENT))
 		return NF_ACCEPT;
 	return crab_receive_icmp(cn, skb, v4);
 }
@@ -174,6 +174,6 @@ void crab_hooks_stop(struct crab_net *cn)
 {
 	mutex_lock(&cn->shared.lock);
 	crab_hooks_set_roles(cn, cn->shared.roles, 0);
-	WRITE_ONCE(cn->shared.roles, 0);
+	smp_store_release(&cn->shared.roles, 0);	/* pairs with tcp_redirect_roles() */
 	mutex_unlock(&cn->shared.lock);
 }

@@ -224,7 +224,7 @@ static int put_info(struct sk_buff *reply, struct tcp_redirect_net *rn)
 	if (nla_put_u8(reply, TCP_REDIRECT_A_IMPLEMENTATION,
 		       TCP_REDIRECT_IMPLEMENTATION) ||
 	    nla_put_string(reply, TCP_REDIRECT_A_VERSION, TCP_REDIRECT_VERSION) ||
-	    nla_put_u8(reply, TCP_REDIRECT_A_ROLES, READ_ONCE(rn->roles)) ||
+	    nla_put_u8(reply, TCP_REDIRECT_A_ROLES, tcp_redirect_roles(rn)) ||
 	    nla_put_u32(reply, TCP_REDIRECT_A_N_SERVICES, n_services) ||
 	    nla_put_u32(reply, TCP_REDIRECT_A_N_PREFIXES, n_prefixes) ||
 	    nla_put_u32(reply, TCP_REDIRECT_A_N_PENDING, tcp_redirect_n_pending(rn)) ||

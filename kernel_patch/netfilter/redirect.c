@@ -150,7 +150,7 @@ static enum tcp_redirect_counter answer_socket(struct crab_net *cn, struct sock 
 	return crab_rekey(cn, sk, &answer->path.backend);
 }
 
-void crab_answer_socket(struct crab_net *cn, struct sock *sk,
+void crab_answer_socket(struct crab_net *cn, struct sock *sk, struct sk_buff *skb,
 			const struct crab_answer *answer)
 {
 	enum tcp_redirect_counter verdict = answer_socket(cn, sk, answer);
@@ -160,8 +160,12 @@ void crab_answer_socket(struct crab_net *cn, struct sock *sk,
 	    still_at(sk, &answer->path.backend))
 		return;
 	tcp_redirect_count(&cn->shared, verdict);
-	if (verdict == TCP_REDIRECT_N_redirected && answer->is_short)
+	if (verdict != TCP_REDIRECT_N_redirected)
+		return;
+	if (answer->is_short)
 		tcp_redirect_count(&cn->shared, TCP_REDIRECT_N_redirected_short);
+	/* Early demultiplexing has found the TIME-WAIT that was on this tuple. */
+	skb_orphan(skb);
 }
 
 unsigned int crab_receive_syn_ack(struct crab_net *cn, struct crab_segment *s,
@@ -188,7 +192,7 @@ unsigned int crab_receive_syn_ack(struct crab_net *cn, struct crab_segment *s,
 	if (sock_owned_by_user(sk))
 		verdict = NF_STOLEN;
 	else
-		crab_answer_socket(cn, sk, &answer);
+		crab_answer_socket(cn, sk, s->skb, &answer);
 	bh_unlock_sock(sk);
 	if (verdict == NF_STOLEN)
 		return crab_defer(cn, sk, s->skb, &answer, state);

@@ -134,5 +134,7 @@ bool crab_set_source(struct crab_segment *s, const struct tcp_redirect_end *src)
 	inet_proto_csum_replace2(&tcp->check, skb, tcp->source, src->port, false);
 	tcp->source = src->port;
 	s->src = *src;
+	/* Early demultiplexing may have found an old TIME-WAIT on the backend's tuple. */
+	skb_orphan(skb);
 	return true;
 }

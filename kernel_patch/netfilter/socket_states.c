@@ -85,7 +85,7 @@ static void on_set_state(void *data, const struct sock *sk, const int from, cons
 	if (sk->sk_protocol != IPPROTO_TCP || !check_net(net))
 		return;
 	cn = crab_net(net);
-	if (!READ_ONCE(cn->shared.roles))
+	if (!tcp_redirect_roles(&cn->shared))
 		return;
 	if (from == TCP_SYN_SENT)
 		end_pending(cn, sk, to);

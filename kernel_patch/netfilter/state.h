@@ -43,7 +43,7 @@ struct tcp_redirect_pending_table;
 struct tcp_redirect_net {
 	struct net *net;
 	struct mutex lock;	/* changes of roles, config and pending */
-	unsigned int roles;	/* written under lock, read by anyone: READ_ONCE() */
+	unsigned int roles;	/* written under lock, read by tcp_redirect_roles() */
 	struct tcp_redirect_config __rcu *config;	/* NULL: nothing configured yet */
 	struct tcp_redirect_pending_table *pending;	/* from the first client role on */
 	struct {
@@ -53,6 +53,12 @@ struct tcp_redirect_net {
 	} accepted;	/* read under RCU; entries live as long as the namespace */
 	struct ctl_table_header *sysctl;
 };
+
+/* The roles in force; what they need is there. */
+static inline unsigned int tcp_redirect_roles(const struct tcp_redirect_net *rn)
+{
+	return smp_load_acquire(&rn->roles);	/* pairs with tcp_redirect_apply() */
+}
 
 static inline void tcp_redirect_end_v4(struct tcp_redirect_end *end, __be32 addr,
 				       __be16 port)

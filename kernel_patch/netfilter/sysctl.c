@@ -13,7 +13,7 @@ static int handle_roles(struct ctl_table *table, int write, void *buffer,
 			size_t *lenp, loff_t *ppos)
 {
 	struct tcp_redirect_net *rn = table->extra1;
-	int roles = READ_ONCE(rn->roles);
+	int roles = tcp_redirect_roles(rn);
 	struct ctl_table copy = {
 		.procname = table->procname,
 		.data = &roles,
