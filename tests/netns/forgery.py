@@ -24,8 +24,9 @@ BACKEND_PORT = 8080
 KEYS = [bytes(range(16)), bytes(range(100, 116))]
 EXID = b"\xc4\xab"
 CLOSED, SYN_SENT, ESTABLISHED = 7, 2, 1
-# Backends whose addresses are allowed prefixes, the attacker pretends to be each; and one beyond.
-ALLOWED_NUMBERS, FORBIDDEN_NUMBER = (11, 12), 13
+# Where backends may be, and beyond. Nobody else has these addresses: a real host would reset the
+# connections that it is said to have accepted.
+ALLOWED_NUMBERS, FORBIDDEN_NUMBER = (31, 32), 33
 
 
 def virtual(family: str) -> str:
@@ -115,8 +116,13 @@ class Target:
         self.wire.send(bytes(Ether(dst=client_mac, src=attacker_mac) / ip / tcp))
 
 
-def silence(attacker: Host) -> None:
-    """Its kernel knows nothing of the connections that the test answers, and would reset them."""
+def lure(client: Host, attacker: Host) -> None:
+    """What the client sends to the virtual addresses and to their backends, the attacker gets. Its
+    kernel knows nothing of the connections that the test answers, and must not reset them."""
+    for family in FAMILIES:
+        for number in VIRTUAL_NUMBER, *ALLOWED_NUMBERS:
+            client.run(["ip", "neigh", "replace", address(family, number), "lladdr",
+                        mac_of(attacker), "dev", "eth0"])
     attacker.run(["nft", "add table inet quiet; add chain inet quiet out "
                   "{ type filter hook output priority 0; }; "
                   "add rule inet quiet out tcp flags rst drop"])

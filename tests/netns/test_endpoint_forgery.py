@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from endpoint import Agent, Deltas, mac_of, tcp_socket
 from forgery import (ALLOWED_NUMBERS, ESTABLISHED, EXID, FORGERIES, KEYED_PORT, KEYS,
-                     NO_SERVICE_PORT, PLAIN_PORT, SYN_SENT, Answer, Target, silence, stray_option,
+                     NO_SERVICE_PORT, PLAIN_PORT, SYN_SENT, Answer, Target, lure, stray_option,
                      virtual)
 from process import wait_until
 from topology import FAMILIES, address
@@ -31,11 +31,7 @@ def content() -> dict:
 
 @pytest.fixture(scope="module")
 def agent(topology) -> Iterator[Agent]:
-    attacker = topology.backends[0]
-    for family in FAMILIES:
-        topology.clients[0].run(["ip", "neigh", "replace", virtual(family), "lladdr",
-                                 mac_of(attacker), "dev", "eth0"])
-    silence(attacker)
+    lure(topology.clients[0], topology.backends[0])
     made = Agent(topology.clients[0], "client", content())
     yield made
     made.remove()
@@ -89,7 +85,7 @@ def test_a_forgery_is_counted_and_has_no_effect(topology, agent, family, name):
 def test_both_keys_of_a_service_are_accepted(topology, agent, family, key):
     with connecting(topology, family, KEYED_PORT) as target:
         assert len(target.offer()) == {"ipv4": 20, "ipv6": 16}[family]
-        source = topology.backends[0].address(family)
+        source = address(family, ALLOWED_NUMBERS[0])
         target.send(Answer(source, target.redirect(source, key)))
         wait_until(lambda: target.state == ESTABLISHED, "the connection")
 
@@ -120,7 +116,7 @@ def test_without_an_offer_there_is_no_redirect(topology, agent, family):
     with connecting(topology, family, NO_SERVICE_PORT) as target:
         deltas = Deltas(agent)
         assert target.offer() == b""
-        target.send(Answer(topology.backends[0].address(family), stray_option(family)))
+        target.send(Answer(address(family, ALLOWED_NUMBERS[0]), stray_option(family)))
         deltas.wait_for("reject_not_pending")
         assert deltas.rejects() == {"reject_not_pending": 1}
         assert target.state == SYN_SENT

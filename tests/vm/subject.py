@@ -4,9 +4,8 @@ endpoint of that kernel, configured by generic netlink alone, and an attacker on
 
 import pathlib
 
-from endpoint import mac_of
 from endpoints import MODULE
-from forgery import ALLOWED_NUMBERS, KEYED_PORT, KEYS, PLAIN_PORT, Target, silence, virtual
+from forgery import ALLOWED_NUMBERS, KEYED_PORT, KEYS, PLAIN_PORT, Target, lure, virtual
 from guest import Guest
 from module import build_module
 from rack import ATTACKER_NUMBER, KEY, SERVICES, Rack, virtual_address
@@ -77,13 +76,9 @@ class Subject:
         module = build_module(kernel_name, rack.sandbox) if self.is_module else None
         self.rack = rack
         self.attacker = rack.topology.add_host("attacker", ATTACKER_NUMBER)
-        silence(self.attacker)
         self.client, self.server = Side(clients, module), Side(servers, module)
         self.lb = rack.start_appliance([servers])
-        for family in FAMILIES:
-            # SYNs to these are the attacker's to answer.
-            clients.run(["ip", "neigh", "replace", virtual(family), "lladdr",
-                         mac_of(self.attacker), "dev", "eth0"])
+        lure(clients, self.attacker)
         self.client.load()
         self.server.load()
 
@@ -100,7 +95,7 @@ class Subject:
 
     def prefixes(self) -> list[str]:
         return [f"{address(family, number)}/{32 if family == 'ipv4' else 128}"
-                for number in ALLOWED_NUMBERS for family in FAMILIES]
+                for number in (*ALLOWED_NUMBERS, self.server.guest.number) for family in FAMILIES]
 
     def configure(self) -> None:
         """As every test finds it."""
