@@ -6,10 +6,12 @@ import json
 
 import pytest
 from endpoint import Deltas
-from forgery import PLAIN_PORT
+from forgery import ESTABLISHED, PLAIN_PORT, SYN_SENT
+from process import wait_until
 from rack import SERVICES
 
 CONNECTION_REFUSED = 111
+MENDED = "tcp option 253 exists accept"  # docs/endpoints.md
 FIREWALL = """
 table inet hostile {{
   counter invalid {{ }}
@@ -40,17 +42,26 @@ def n_invalid(subject) -> int:
                 if "counter" in item)
 
 
-@pytest.mark.module_only
-def test_a_rule_against_invalid_packets_costs_the_first_answer(subject, firewall, family):
-    """The connection comes about by the backend's retransmission; docs/endpoints.md has the rule that
-    saves it."""
+def test_a_rule_against_invalid_packets_stops_redirects_until_it_is_mended(subject, firewall,
+                                                                            family):
+    """The firewall has the first word: a redirect that it drops is none."""
+    guest = subject.client.guest
     firewall("")
-    subject.move(family)
-    assert n_invalid(subject) >= 1
+    number = guest.call("connections.begin_connect", subject.virtual_address(family),
+                        SERVICES["plain"].port)
+    wait_until(lambda: n_invalid(subject) > 0, "a SYN-ACK to be taken for invalid", 240)
+    assert guest.call("connections.state", number) == SYN_SENT
+    guest.run(["nft", "insert", "rule", "inet", "hostile", "input", *MENDED.split()],
+              deadline_s=240)
+    # By the next SYN-ACK: of a retransmitted SYN, or retransmitted itself.
+    wait_until(lambda: guest.call("connections.state", number) == ESTABLISHED, "the connection",
+               240)
+    guest.call("connections.transfer", number, 1 << 16, 1 << 16, deadline_s=240)
+    guest.call("connections.close", number)
 
 
 def test_the_documented_rule_mends_it(subject, firewall, family):
-    firewall("tcp option 253 exists accept")
+    firewall(MENDED)
     subject.move(family)
     assert n_invalid(subject) == 0
 

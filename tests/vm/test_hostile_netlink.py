@@ -7,17 +7,11 @@ import struct
 
 import pytest
 from process import wait_until
+from redirect import (A_PREFIX, A_ROLES, A_SERVICE, NESTED, PREFIX_ADDRESS, PREFIX_LENGTH,
+                      SERVICE_ADDRESS, SERVICE_FORM, SERVICE_KEY, SERVICE_PORT, attribute)
 from subject import CLIENT, SERVER
 
-NESTED = 0x8000
-A_ROLES, A_SERVICE, A_PREFIX = 4, 12, 13
-ADDRESS, PORT, FORM, KEY = 1, 2, 3, 4
-LENGTH = 2
 VIRTUAL = {4: "10.0.0.150", 6: "fd00:c4ab::150"}
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def service(*fields: tuple[int, bytes]) -> bytes:
@@ -31,48 +25,74 @@ def packed(text: str) -> bytes:
 def fields(version: int = 4, port: int = 80, form: int | None = None,
            keys: tuple[bytes, ...] = ()) -> list[tuple[int, bytes]]:
     form = form if form is not None else {4: 12, 6: 16}[version]
-    return [(ADDRESS, packed(VIRTUAL[version])), (PORT, struct.pack(">H", port)),
-            (FORM, bytes([form])), *((KEY, key) for key in keys)]
+    return [(SERVICE_ADDRESS, packed(VIRTUAL[version])), (SERVICE_PORT, struct.pack(">H", port)),
+            (SERVICE_FORM, bytes([form])), *((SERVICE_KEY, key) for key in keys)]
 
 
 def prefix(address: bytes, length: int) -> bytes:
     return attribute(A_PREFIX | NESTED,
-                     attribute(ADDRESS, address) + attribute(LENGTH, bytes([length])))
+                     attribute(PREFIX_ADDRESS, address) + attribute(PREFIX_LENGTH, bytes([length])))
 
 
+HEADERS_BYTES = 20  # netlink and generic netlink
 ROLES = attribute(A_ROLES, bytes([CLIENT | SERVER]))
 SIXTEEN = bytes(16)
-# Name: attributes that are wrong beside others that are right.
+# Name: attributes of which one is wrong, the error, and the one that is blamed.
 WRONG = {
-    "role_unknown": attribute(A_ROLES, b"\x04"),
-    "roles_too_wide": attribute(A_ROLES, struct.pack("=H", 1)),
-    "attribute_unknown": ROLES + attribute(99, b"\0"),
-    "service_without_address": ROLES + service(*fields()[1:]),
-    "service_without_port": ROLES + service(fields()[0], fields()[2]),
-    "service_without_form": ROLES + service(*fields()[:2]),
-    "service_empty": ROLES + attribute(A_SERVICE | NESTED, b""),
-    "port_zero": ROLES + service(*fields(port=0)),
-    "address_of_five_bytes": ROLES + service((ADDRESS, bytes(5)), *fields()[1:]),
-    "address_mapped": ROLES + service((ADDRESS, packed("::ffff:10.0.0.150")), *fields(6)[1:]),
-    "form_unknown": ROLES + service(*fields(form=13)),
-    "form_of_the_other_family": ROLES + service(*fields(form=16)),
-    "form_of_the_other_family_6": ROLES + service(*fields(6, form=12)),
-    "paper_form_of_ipv6": ROLES + service(*fields(6, form=6)),
-    "key_without_room_for_a_tag": ROLES + service(*fields(form=12, keys=(SIXTEEN,))),
-    "key_in_paper_form": ROLES + service(*fields(form=6, keys=(SIXTEEN,))),
-    "key_too_short": ROLES + service(*fields(form=20, keys=(bytes(15),))),
-    "key_too_long": ROLES + service(*fields(form=20, keys=(bytes(17),))),
-    "three_keys": ROLES + service(*fields(form=20, keys=(SIXTEEN,) * 3)),
-    "twice_the_same_service": ROLES + service(*fields()) + service(*fields(form=20)),
-    "right_then_wrong": ROLES + service(*fields()) + service(*fields(port=0)),
-    "prefix_too_long": ROLES + prefix(packed("10.0.0.0"), 33),
-    "prefix_too_long_6": ROLES + prefix(packed("fd00::"), 129),
-    "prefix_without_length": ROLES + attribute(A_PREFIX | NESTED,
-                                               attribute(ADDRESS, packed("10.0.0.0"))),
-    "prefix_without_address": ROLES + attribute(A_PREFIX | NESTED, attribute(LENGTH, b"\x08")),
-    "prefix_of_six_bytes": ROLES + prefix(bytes(6), 8),
-    "prefix_mapped": ROLES + prefix(packed("::ffff:10.0.0.0"), 104),
-    "truncated": ROLES + struct.pack("=HH", 400, A_SERVICE | NESTED) + bytes(8),
+    "role_unknown": (attribute(A_ROLES, b"\x04"), errno.EINVAL, A_ROLES),
+    "roles_too_wide": (attribute(A_ROLES, struct.pack("=H", 1)), errno.EINVAL, A_ROLES),
+    "attribute_unknown": (ROLES + attribute(99, b"\0"), errno.EINVAL, 99),
+    "service_without_address": (ROLES + service(*fields()[1:]), errno.EINVAL, A_SERVICE),
+    "service_without_port": (ROLES + service(fields()[0], fields()[2]), errno.EINVAL, A_SERVICE),
+    "service_without_form": (ROLES + service(*fields()[:2]), errno.EINVAL, A_SERVICE),
+    "service_empty": (ROLES + attribute(A_SERVICE | NESTED, b""), errno.EINVAL, A_SERVICE),
+    "port_zero": (ROLES + service(*fields(port=0)), errno.EINVAL, SERVICE_PORT),
+    "address_of_five_bytes": (
+        ROLES + service((SERVICE_ADDRESS, bytes(5)), *fields()[1:]),
+        errno.EINVAL, SERVICE_ADDRESS),
+    "address_mapped": (
+        ROLES + service((SERVICE_ADDRESS, packed("::ffff:10.0.0.150")), *fields(6)[1:]),
+        errno.EINVAL, SERVICE_ADDRESS),
+    "form_unknown": (ROLES + service(*fields(form=13)), errno.EINVAL, SERVICE_FORM),
+    "form_of_the_other_family": (ROLES + service(*fields(form=16)), errno.EINVAL, SERVICE_FORM),
+    "form_of_the_other_family_6": (
+        ROLES + service(*fields(6, form=12)),
+        errno.EINVAL, SERVICE_FORM),
+    "paper_form_of_ipv6": (ROLES + service(*fields(6, form=6)), errno.EINVAL, SERVICE_FORM),
+    "key_without_room_for_a_tag": (
+        ROLES + service(*fields(form=12, keys=(SIXTEEN,))),
+        errno.EINVAL, SERVICE_KEY),
+    "key_in_paper_form": (
+        ROLES + service(*fields(form=6, keys=(SIXTEEN,))),
+        errno.EINVAL, SERVICE_KEY),
+    "key_too_short": (
+        ROLES + service(*fields(form=20, keys=(bytes(15),))),
+        errno.ERANGE, SERVICE_KEY),
+    "key_too_long": (
+        ROLES + service(*fields(form=20, keys=(bytes(17),))),
+        errno.ERANGE, SERVICE_KEY),
+    "three_keys": (
+        ROLES + service(*fields(form=20, keys=(SIXTEEN,) * 3)),
+        errno.E2BIG, SERVICE_KEY),
+    "twice_the_same_service": (
+        ROLES + service(*fields()) + service(*fields(form=20)),
+        errno.EEXIST, A_SERVICE),
+    "right_then_wrong": (
+        ROLES + service(*fields()) + service(*fields(port=0)),
+        errno.EINVAL, SERVICE_PORT),
+    "prefix_too_long": (ROLES + prefix(packed("10.0.0.0"), 33), errno.EINVAL, PREFIX_LENGTH),
+    "prefix_too_long_6": (ROLES + prefix(packed("fd00::"), 129), errno.ERANGE, PREFIX_LENGTH),
+    "prefix_without_length": (
+        ROLES + attribute(A_PREFIX | NESTED, attribute(PREFIX_ADDRESS, packed("10.0.0.0"))),
+        errno.EINVAL, A_PREFIX),
+    "prefix_without_address": (
+        ROLES + attribute(A_PREFIX | NESTED, attribute(PREFIX_LENGTH, b"\x08")),
+        errno.EINVAL, A_PREFIX),
+    "prefix_of_six_bytes": (ROLES + prefix(bytes(6), 8), errno.EINVAL, PREFIX_ADDRESS),
+    "prefix_mapped": (ROLES + prefix(packed("::ffff:10.0.0.0"), 104), errno.EINVAL, PREFIX_ADDRESS),
+    "truncated": (
+        ROLES + struct.pack("=HH", 400, A_SERVICE | NESTED) + bytes(8),
+        errno.EINVAL, None),
 }
 
 
@@ -82,14 +102,33 @@ def state(subject) -> tuple:
     return (info["roles"], guest.call("redirect.services"), guest.call("redirect.prefixes"))
 
 
+def blamed(payload: bytes, offset: int | None) -> int | None:
+    """The type of the attribute at an extended ack's offset, which counts the headers."""
+    if offset is None:
+        return None
+    return struct.unpack_from("=H", payload, offset - HEADERS_BYTES + 2)[0] & ~NESTED
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_refused_whole(subject, name):
+    payload, error, attribute_blamed = WRONG[name]
     before = state(subject)
-    refused = subject.client.guest.call("redirect.set_raw", WRONG[name].hex())
+    refused = subject.client.guest.call("redirect.set_raw", payload.hex())
     assert refused, "it was taken"
-    assert refused["errno"] in (errno.EINVAL, errno.ERANGE), refused
-    assert refused["message"] or refused["offset"] is not None, "no extended ack"
+    assert refused["errno"] == error and refused["message"], refused
+    assert blamed(payload, refused["offset"]) == attribute_blamed, refused
     assert state(subject) == before
+
+
+def test_what_is_right_is_taken(subject):
+    """Made in the same way, so that the others are wrong in the way they say."""
+    payload = ROLES + b"".join(service(*fields(version, port, form, keys))
+                               for version, port, form, keys in (
+        (4, 80, 12, ()), (4, 81, 6, ()), (4, 443, 20, (SIXTEEN, SIXTEEN)), (6, 80, 16, ()),
+        (6, 443, 16, (SIXTEEN,)))) + prefix(packed("10.0.0.0"), 32) + prefix(packed("fd00::"), 0)
+    assert subject.client.guest.call("redirect.set_raw", payload.hex()) is None
+    info = subject.client.info()
+    assert (info["n_services"], info["n_prefixes"]) == (5, 2)
 
 
 @pytest.mark.parametrize("what", ["services", "prefixes"])
@@ -99,7 +138,7 @@ def test_the_limits(subject, what):
 
     def some(n: int) -> str:
         if what == "services":
-            made = [service((ADDRESS, struct.pack(">I", 0x0A010000 + i)), *fields()[1:])
+            made = [service((SERVICE_ADDRESS, struct.pack(">I", 0x0A010000 + i)), *fields()[1:])
                     for i in range(n)]
         else:
             made = [prefix(struct.pack(">I", 0x0A000000 + (i << 8)), 24) for i in range(n)]

@@ -50,6 +50,8 @@ def _serve_transfer(connection: socket.socket) -> None:
     """What transfer() asks for: takes bytes, says their hash, sends bytes."""
     connection.settimeout(DEADLINE_S)
     with connection:
+        if not connection.recv(1, socket.MSG_PEEK):
+            return  # a client that only connects
         wanted = json.loads(_read_line(connection))
         digest = _digest(connection, wanted["upload"])
         connection.sendall(digest.encode() + b"\n")
