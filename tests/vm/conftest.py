@@ -22,11 +22,14 @@ from topology import FAMILIES  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "module_only: means nothing for the patched kernel")
+    config.addinivalue_line("markers", "debug_only: asks the debug kernel what it saw")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("kernel") == "patched":
-        items[:] = [item for item in items if not item.get_closest_marker("module_only")]
+    kernel = config.getoption("kernel")
+    items[:] = [item for item in items
+                if not (item.get_closest_marker("module_only") and kernel == "patched")
+                and not (item.get_closest_marker("debug_only") and kernel != "debug")]
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         why = f"{', '.join(missing)} missing: ./dev setup installs what there is"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A flood of SYNs with redirect options, as if appliances had sent them: what a server must bear."""
+"""A flood of SYNs with redirect options, as if appliances had sent them, for a server to bear."""
 
 import ipaddress
 import itertools
@@ -67,7 +67,7 @@ class Flood:
         while not self._end.is_set():
             for frame in itertools.islice(self._frames, 100):
                 self._wire.send(frame)
-            # No faster than an emulated machine can take it and live: a tap's queue is 1,000 frames.
+            # No faster than an emulated machine can take it: a tap's queue is 1,000 frames.
             self._end.wait(0.02)
 
     def __enter__(self) -> "Flood":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest: a kernel in QEMU whose root is the host's, driven through a virtio-serial port.
 
-It offers what tests/netns's Host offers (run, start, address), so that Crab's parts are put on it in
-the same way. Its console is a log for humans and nothing reads it: whether something worked is
+It offers what tests/netns's Host offers (run, start, address), so that Crab's parts are put on it
+in the same way. Its console is a log for humans and nothing reads it: whether something worked is
 said on the control port (in_guest/control.py), and QEMU's end or silence there is a failure.
 """
 
@@ -124,8 +124,8 @@ class Guest:
             emulation = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
         command = [
             "timeout", "--kill-after=10", _LIFETIME_S,
-            "qemu-system-x86_64", "-M", "pc", "-cpu", "max", *emulation, "-smp", n_cpus, "-m", memory_mib,
-            "-nodefaults", "-display", "none", "-no-reboot",
+            "qemu-system-x86_64", "-M", "pc", "-cpu", "max", *emulation, "-smp", n_cpus,
+            "-m", memory_mib, "-nodefaults", "-display", "none", "-no-reboot",
             "-serial", f"file:{self.console}",
             "-kernel", self.kernel.image, "-initrd", initramfs, "-append", " ".join(arguments),
             "-device", "virtio-serial-pci",

@@ -62,7 +62,8 @@ def kernel(name: str) -> Kernel:
     """One of those that kernels/README.md describes; built first, which takes minutes, if it is not
     in the cache."""
     done = run([HERE / "kernels" / "build", name], deadline_s=BUILD_DEADLINE_S)
-    directory = pathlib.Path(done.stdout.strip())
+    # The guest finds it under the same path, and would look for a link's target elsewhere.
+    directory = pathlib.Path(done.stdout.strip()).resolve()
     modules = directory / "lib" / "modules"
     return Kernel(name, (directory / "release").read_text().strip(), directory / "bzImage",
                   modules if modules.exists() else None, directory / "build")

@@ -11,8 +11,8 @@
   +--|----+  +--|----+      +------|-------+     +----|----+
   ---+ tap -----+ tap -------------+ veth ------------+------- bridge br0 in namespace `fabric`
 
-Clients are .21 and up, backends .11 and up. Backend bN has the virtual addresses .150+N to itself, so
-that a test chooses its server by its destination. Addresses as in tests/netns/topology.py.
+Clients are .21 and up, backends .11 and up. Backend bN has the virtual addresses .150+N to itself,
+so that a test chooses its server by its destination. Addresses as in tests/netns/topology.py.
 """
 
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guests themselves: what the other tests rely on, and that a defect of a kernel fails a test."""
+"""The guests themselves: what the others rely on, and that a defect of a kernel fails a test."""
 
 import subprocess
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connection tracking at the client, which takes the backend's answer for a stranger's; backends that
-refuse; ICMP errors."""
+"""Connection tracking at the client, which takes the backend's answer for a stranger's; backends
+that refuse, by RST or by ICMP."""
 
 import json
 
 import pytest
 from endpoint import Deltas
-from forgery import ESTABLISHED, PLAIN_PORT, SYN_SENT
+from forgery import ESTABLISHED, SYN_SENT
 from process import wait_until
 from rack import SERVICES
 
@@ -19,6 +19,16 @@ table inet hostile {{
     type filter hook input priority 0;
     {first}
     ct state invalid counter name invalid drop
+  }}
+}}
+"""
+
+
+REJECT = """
+table inet rejecting {{
+  chain input {{
+    type filter hook input priority 0;
+    tcp dport {port} reject with icmpx type port-unreachable
   }}
 }}
 """
@@ -81,6 +91,21 @@ def test_a_refusing_backend_is_told_at_once(subject, family):
     assert deltas.now()["refused"] == 1
 
 
+def test_a_rejecting_firewall_is_told_by_icmp(subject, family):
+    """The error quotes the SYN as the appliance sent it on, with the backend's address."""
+    server, deltas = subject.server.guest, Deltas(subject.client)
+    server.run(["nft", "-f", "-"], deadline_s=240, input=REJECT.format(
+        port=SERVICES["refusing"].backend_port))
+    try:
+        error = subject.client.guest.call("connections.connect_error",
+                                          subject.virtual_address(family),
+                                          SERVICES["refusing"].port)
+    finally:
+        server.run(["nft", "delete", "table", "inet", "rejecting"], deadline_s=240)
+    assert error == CONNECTION_REFUSED
+    assert deltas.now()["icmp"] == 1
+
+
 def test_the_attempt_is_alone_with_its_port(subject, family):
     """A connection and an attempt to another service from one bound port: each keeps its own."""
     guest = subject.client.guest
@@ -91,11 +116,3 @@ def test_the_attempt_is_alone_with_its_port(subject, family):
     for number in first, second:
         guest.call("connections.transfer", number, 1 << 16, 1 << 16, deadline_s=240)
         guest.call("connections.close", number)
-
-
-def test_an_attempt_that_nobody_answers_is_forgotten(subject, family):
-    """Closed by its user: nothing of it is left in the table."""
-    pending = subject.client.info()["n_pending"]
-    with subject.target(family, PLAIN_PORT):
-        assert subject.client.info()["n_pending"] == pending + 1
-    assert subject.client.info()["n_pending"] <= pending + 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forged answers to a client whose kernel re-keys sockets: each fails one check, is counted by it, and
-leaves the socket in SYN-SENT, where the real answer still reaches it."""
+"""Forged answers to a client whose kernel re-keys sockets: each fails one check, is counted by it,
+and leaves the socket in SYN-SENT, where the real answer still reaches it."""
 
 import dataclasses
 
@@ -77,7 +77,7 @@ def test_a_second_backend_comes_too_late(subject, family):
         target.send(answer)
         wait_established(target)
         target.send(dataclasses.replace(answer, source=address(family, ALLOWED_NUMBERS[1])))
-        # The socket is not at the virtual address any more: nothing is pending, and nothing is found.
+        # The socket is at the backend's address now, and nothing is pending.
         wait_until(deltas.rejects, "a reject")
         assert sum(deltas.rejects().values()) == 1
         assert set(deltas.rejects()) <= {"reject_not_syn_sent", "reject_not_pending"}

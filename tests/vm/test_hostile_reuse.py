@@ -31,7 +31,7 @@ def connect_many(subject, family: str, name: str, n: int, client_closes: bool) -
 
 def test_servers_close_first_and_two_hundred_ports_are_enough(subject, few_ports, family,
                                                               n_connects):
-    """Each port is taken dozens of times, while its last connection is in TIME-WAIT at the server."""
+    """Each port is taken dozens of times, its last connection in TIME-WAIT at the server."""
     deltas = Deltas(subject.client)
     assert connect_many(subject, family, "closing", n_connects, False) == {}
     assert deltas.now()["redirected"] == n_connects
@@ -39,7 +39,7 @@ def test_servers_close_first_and_two_hundred_ports_are_enough(subject, few_ports
 
 
 def test_clients_close_first(subject, family, n_connects):
-    """Every port is then in TIME-WAIT at the client, on the backend's tuple and not on the service's."""
+    """Every port is then in TIME-WAIT at the client, on the backend's tuple, not the service's."""
     deltas = Deltas(subject.client)
     assert connect_many(subject, family, "plain", n_connects, True) == {}
     assert deltas.now()["redirected"] == n_connects

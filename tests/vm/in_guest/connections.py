@@ -112,6 +112,7 @@ def begin_connect(address: str, port: int) -> int:
         made.connect((address, port))
     except BlockingIOError:
         pass
+    made.settimeout(DEADLINE_S)
     number = next(_numbers)
     _connections[number] = made
     return number
