@@ -11,7 +11,7 @@
 #include <cstring>
 #include <thread>
 
-#include "kernel_patch/agent/bpf_failure.h"
+#include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/agent/ebpf_endpoint.h"
 #include "kernel_patch/agent/endpoint_choice.h"
 #include "kernel_patch/agent/endpoint_record.h"
@@ -45,7 +45,7 @@ void check_namespace(const PinDirectory& directory, const std::string& path) {
       path, path));
 }
 
-// The other kind goes before this one comes: two in one role would both write the option.
+// The other kind goes before this one starts: two in one role would both write the option.
 // Handshakes of these moments may need a second SYN; connections do not notice.
 void remove_other_kind(const PinDirectory& directory, EndpointKind kind) {
   const auto record = read_record(directory);
@@ -66,6 +66,25 @@ void remove_other_kind(const PinDirectory& directory, EndpointKind kind) {
   spdlog::info("the endpoint {} that was installed is removed", name_of(record->kind));
 }
 
+std::unique_ptr<RedirectEndpoint> make_endpoint(EndpointKind kind, const EndpointOptions& options,
+                                                const EndpointConfig& config,
+                                                std::vector<Interface> interfaces,
+                                                PinDirectory directory) {
+  if (kind != EndpointKind::Ebpf) {
+    return std::make_unique<KernelEndpoint>(kind, options.roles, config, std::move(directory));
+  }
+  const auto record = read_record(directory);
+  try {
+    return std::make_unique<EbpfEndpoint>(options, std::move(interfaces), std::move(directory));
+  } catch (const AgentError&) {
+    // Maps that it has pinned by then are nobody's.
+    if (record && record->kind != EndpointKind::Ebpf) {
+      InstalledEbpf::remove_all(PinDirectory::unclaimed(options.pin_directory));
+    }
+    throw;
+  }
+}
+
 }  // namespace
 
 std::uint64_t current_netns_cookie() {
@@ -83,7 +102,6 @@ std::uint64_t current_netns_cookie() {
 
 std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& options,
                                                    const EndpointConfig& config) {
-  keep_bpf_complaints();
   if (geteuid() != 0) {
     throw AgentError(
         "crab-agent needs root, for BPF, tc, netlink and the cgroup: run it with sudo");
@@ -97,14 +115,10 @@ std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& option
   PinDirectory directory = PinDirectory::claim(options.pin_directory);
   check_namespace(directory, options.pin_directory);
   spdlog::info("endpoint {}: {}", name_of(chosen.kind), chosen.why);
-  remove_other_kind(directory, chosen.kind);
-  std::unique_ptr<RedirectEndpoint> endpoint;
-  if (chosen.kind == EndpointKind::Ebpf) {
-    endpoint = std::make_unique<EbpfEndpoint>(options, config, std::move(interfaces),
-                                              std::move(directory));
-  } else {
-    endpoint = std::make_unique<KernelEndpoint>(options.roles, config, std::move(directory));
-  }
+  std::unique_ptr<RedirectEndpoint> endpoint =
+      make_endpoint(chosen.kind, options, config, std::move(interfaces), std::move(directory));
+  remove_other_kind(endpoint->directory(), chosen.kind);
+  endpoint->start(config);
   write_record(endpoint->directory(), {.kind = chosen.kind,
                                        .netns_cookie = current_netns_cookie(),
                                        .roles = options.roles,

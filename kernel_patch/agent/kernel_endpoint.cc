@@ -13,13 +13,11 @@
 
 namespace crab {
 
-KernelEndpoint::KernelEndpoint(unsigned roles, EndpointConfig config, PinDirectory directory)
-    : roles_(roles),
-      directory_(std::move(directory)),
-      config_(std::move(config)),
-      roles_seen_(roles) {
+KernelEndpoint::KernelEndpoint(EndpointKind kind, unsigned roles, const EndpointConfig& config,
+                               PinDirectory directory)
+    : kind_(kind), roles_(roles), directory_(std::move(directory)), roles_seen_(roles) {
   if (!netlink_.resolve()) throw AgentError("the family tcp_redirect has gone meanwhile");
-  netlink_.set(roles_, config_);
+  if (netlink_.info().roles == 0) netlink_.set(0, config);
   ensure_array(directory_, "sessions", sizeof(crab_session), CRAB_MAX_APPLIANCES);
 }
 

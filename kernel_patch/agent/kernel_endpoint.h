@@ -15,9 +15,13 @@ namespace crab {
 
 class KernelEndpoint : public RedirectEndpoint {
  public:
-  // The family is there. Throws AgentError.
-  KernelEndpoint(unsigned roles, EndpointConfig config, PinDirectory directory);
+  // The family is there, and takes this configuration; checked without effect, so unless it works
+  // already. Throws AgentError.
+  KernelEndpoint(EndpointKind kind, unsigned roles, const EndpointConfig& config,
+                 PinDirectory directory);
 
+  EndpointKind kind() const override { return kind_; }
+  void start(const EndpointConfig& config) override { apply(config); }
   const PinDirectory& directory() const override { return directory_; }
   void apply(const EndpointConfig& config) override;
   // Configures the module again if it was unloaded and has come back; loads nothing itself.
@@ -27,6 +31,7 @@ class KernelEndpoint : public RedirectEndpoint {
   void configure_again();
   void watch_roles(unsigned in_force);
 
+  const EndpointKind kind_;
   const unsigned roles_;
   PinDirectory directory_;
   TcpRedirectNetlink netlink_;

@@ -109,8 +109,9 @@ class Agent {
   // Only servers have backends.
   void count_load() {
     const PinDirectory& directory = endpoint_->directory();
-    counting_.emplace(directory, current_netns_cookie());
-    if (!directory.has("echoes")) nodes_.emplace(directory, counting_->maps());
+    const bool is_ebpf = endpoint_->kind() == EndpointKind::Ebpf;
+    counting_.emplace(directory, current_netns_cookie(), is_ebpf);
+    if (!is_ebpf) nodes_.emplace(directory, counting_->maps());
     reporter_.emplace(*counting_, sessions_, nodes_ ? &*nodes_ : nullptr, own_backends(config_));
   }
 

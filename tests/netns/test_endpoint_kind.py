@@ -13,7 +13,7 @@ from topology import virtual_address
 SERVICE = {"name": "web", "address": virtual_address("ipv4"), "port": 80}
 ABSENT = "kernel patch and netfilter module: absent (no generic netlink family tcp_redirect)"
 REMEDIES = {
-    "netfilter": "`modprobe crab_redirect` says why; the package crab-redirect-dkms installs it",
+    "netfilter": "`modprobe crab_redirect` says why; docs/endpoints.md has how DKMS installs it",
     "kernel": "is without the patch series: boot one built with kernel_patch/linux-6.1",
 }
 
