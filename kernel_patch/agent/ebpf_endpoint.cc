@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 
 #include "crab.skel.h"
 #include "kernel_patch/agent/agent_error.h"
@@ -28,7 +29,8 @@ constexpr const char* kPins[] = {"services", "pending",  "flows",    "origins", 
 
 UniqueFd open_cgroup(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) throw AgentError(fmt::format("--cgroup {}: {}", path, std::strerror(errno)));
+  if (!fd)
+    throw AgentError(fmt::format("--cgroup {}: {}", path, std::generic_category().message(errno)));
   struct statfs info {};
   if (fstatfs(fd.get(), &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) {
     throw AgentError(fmt::format(
@@ -63,7 +65,7 @@ void sweep(const PinDirectory& directory) {
   bpf_test_run_opts options{};
   options.sz = sizeof options;
   if (!program || bpf_prog_test_run_opts(program.get(), &options) != 0) {
-    throw AgentError(fmt::format("cannot sweep: {}", std::strerror(errno)));
+    throw AgentError(fmt::format("cannot sweep: {}", std::generic_category().message(errno)));
   }
 }
 

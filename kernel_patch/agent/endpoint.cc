@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 #include "kernel_patch/agent/agent_error.h"
@@ -95,7 +96,7 @@ std::uint64_t current_netns_cookie() {
     throw AgentError(
         fmt::format("the kernel does not tell its network namespace: {}; "
                     "crab-agent needs Linux 6.1 or later",
-                    std::strerror(errno)));
+                    std::generic_category().message(errno)));
   }
   return cookie;
 }

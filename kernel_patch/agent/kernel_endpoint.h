@@ -28,7 +28,8 @@ class KernelEndpoint : public RedirectEndpoint {
   void maintain() override;
 
  private:
-  void configure_again();
+  // What is wrong; empty if nothing is.
+  std::string look_after();
   void watch_roles(unsigned in_force);
 
   const EndpointKind kind_;
@@ -37,7 +38,8 @@ class KernelEndpoint : public RedirectEndpoint {
   TcpRedirectNetlink netlink_;
   EndpointConfig config_;  // what is in force, or shall be once the module is back
   unsigned roles_seen_;
-  bool is_absent_ = false;  // the family is gone
+  bool is_present_ = true;  // and has this configuration; not, once the module is unloaded
+  std::string trouble_;     // as logged last
 };
 
 class InstalledKernel : public InstalledEndpoint {
