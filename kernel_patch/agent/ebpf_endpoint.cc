@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 
 #include "crab.skel.h"
 #include "kernel_patch/agent/agent_error.h"
@@ -28,7 +29,8 @@ constexpr const char* kPins[] = {"services", "pending",  "flows",    "origins", 
 
 UniqueFd open_cgroup(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) throw AgentError(fmt::format("--cgroup {}: {}", path, std::strerror(errno)));
+  if (!fd)
+    throw AgentError(fmt::format("--cgroup {}: {}", path, std::generic_category().message(errno)));
   struct statfs info {};
   if (fstatfs(fd.get(), &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) {
     throw AgentError(fmt::format(
@@ -63,7 +65,7 @@ void sweep(const PinDirectory& directory) {
   bpf_test_run_opts options{};
   options.sz = sizeof options;
   if (!program || bpf_prog_test_run_opts(program.get(), &options) != 0) {
-    throw AgentError(fmt::format("cannot sweep: {}", std::strerror(errno)));
+    throw AgentError(fmt::format("cannot sweep: {}", std::generic_category().message(errno)));
   }
 }
 
@@ -88,17 +90,20 @@ std::vector<Interface> EbpfEndpoint::check(const EndpointOptions& options, const
   return interfaces;
 }
 
-EbpfEndpoint::EbpfEndpoint(const EndpointOptions& options, const EndpointConfig& config,
-                           std::vector<Interface> interfaces, PinDirectory directory)
-    : interfaces_(std::move(interfaces)),
+EbpfEndpoint::EbpfEndpoint(const EndpointOptions& options, std::vector<Interface> interfaces,
+                           PinDirectory directory)
+    : options_(options),
+      interfaces_(std::move(interfaces)),
       directory_(std::move(directory)),
       programs_(crab_bpf__open(), crab_bpf__destroy) {
-  load(options);
+  load();
   maps_ = std::make_unique<KernelMaps>(directory_);
+}
 
+void EbpfEndpoint::start(const EndpointConfig& config) {
   crab_settings settings = maps_->settings();
   settings.netns_cookie = current_netns_cookie();
-  settings.learn_mac = options.learn_next_hop ? 1 : 0;
+  settings.learn_mac = options_.learn_next_hop ? 1 : 0;
   maps_->set_settings(settings);
   maps_->apply(config);
 
@@ -111,8 +116,8 @@ EbpfEndpoint::EbpfEndpoint(const EndpointOptions& options, const EndpointConfig&
     if (!is_wanted) detach_tc(other);
   }
   // Only the client's sockets route to virtual addresses.
-  if (options.roles & CRAB_ROLE_CLIENT) {
-    attach_sockets(options.cgroup);
+  if (options_.roles & CRAB_ROLE_CLIENT) {
+    attach_sockets();
     keeper_.emplace(*maps_, interfaces_);
   } else {
     detach_sockets(directory_);
@@ -121,14 +126,14 @@ EbpfEndpoint::EbpfEndpoint(const EndpointOptions& options, const EndpointConfig&
 
 EbpfEndpoint::~EbpfEndpoint() = default;
 
-void EbpfEndpoint::load(const EndpointOptions& options) {
+void EbpfEndpoint::load() {
   if (!programs_) throw bpf_failure("cannot open the BPF programs", -errno);
-  programs_->rodata->roles = options.roles;
+  programs_->rodata->roles = options_.roles;
   programs_->rodata->netns_cookie = current_netns_cookie();
-  bpf_map__set_max_entries(programs_->maps.flows, options.max_flows);
-  bpf_map__set_max_entries(programs_->maps.origins, options.max_flows);
-  bpf_map__set_max_entries(programs_->maps.pending, options.max_pending);
-  bpf_map__set_max_entries(programs_->maps.echoes, options.max_echoes);
+  bpf_map__set_max_entries(programs_->maps.flows, options_.max_flows);
+  bpf_map__set_max_entries(programs_->maps.origins, options_.max_flows);
+  bpf_map__set_max_entries(programs_->maps.pending, options_.max_pending);
+  bpf_map__set_max_entries(programs_->maps.echoes, options_.max_echoes);
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, programs_->obj) {
     const std::string name = bpf_map__name(map);
@@ -150,7 +155,8 @@ void EbpfEndpoint::load(const EndpointOptions& options) {
   }
 }
 
-void EbpfEndpoint::attach_sockets(const std::string& cgroup) const {
+void EbpfEndpoint::attach_sockets() const {
+  const std::string& cgroup = options_.cgroup;
   const UniqueFd cgroup_fd = open_cgroup(cgroup);
   bpf_program* program = programs_->progs.crab_socket;
   bpf_link* link = nullptr;

@@ -20,18 +20,21 @@ namespace crab {
 // Where the cgroup v2 hierarchy is mounted, the first if several; /sys/fs/cgroup if nowhere.
 std::string cgroup2_mount();
 
-// Installed or taken over by the constructor, in the order maps, configuration, tc, sockets.
 class EbpfEndpoint : public RedirectEndpoint {
  public:
   // Everything that can be wrong with the options, before anything is changed. why this endpoint,
   // for the message. Throws AgentError.
   static std::vector<Interface> check(const EndpointOptions& options, const std::string& why);
 
-  // interfaces are what check() found. Throws AgentError.
-  EbpfEndpoint(const EndpointOptions& options, const EndpointConfig& config,
-               std::vector<Interface> interfaces, PinDirectory directory);
+  // Loads, with the maps that are pinned. interfaces are what check() found; options outlive this.
+  // Throws AgentError.
+  EbpfEndpoint(const EndpointOptions& options, std::vector<Interface> interfaces,
+               PinDirectory directory);
   ~EbpfEndpoint() override;
 
+  EndpointKind kind() const override { return EndpointKind::Ebpf; }
+  // Installs, or takes over, in the order configuration, tc, sockets.
+  void start(const EndpointConfig& config) override;
   const PinDirectory& directory() const override { return directory_; }
   void apply(const EndpointConfig& config) override { maps_->apply(config); }
   // Removes expired flows and pending entries.
@@ -41,9 +44,10 @@ class EbpfEndpoint : public RedirectEndpoint {
   void follow() override { keeper_->follow(); }
 
  private:
-  void load(const EndpointOptions& options);
-  void attach_sockets(const std::string& cgroup) const;
+  void load();
+  void attach_sockets() const;
 
+  const EndpointOptions& options_;
   std::vector<Interface> interfaces_;
   PinDirectory directory_;
   std::unique_ptr<crab_bpf, void (*)(crab_bpf*)> programs_;

@@ -9,9 +9,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
-#include "kernel_patch/agent/bpf_failure.h"
+#include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/agent/ebpf_endpoint.h"
 #include "kernel_patch/agent/endpoint_choice.h"
 #include "kernel_patch/agent/endpoint_record.h"
@@ -45,7 +46,7 @@ void check_namespace(const PinDirectory& directory, const std::string& path) {
       path, path));
 }
 
-// The other kind goes before this one comes: two in one role would both write the option.
+// The other kind goes before this one starts: two in one role would both write the option.
 // Handshakes of these moments may need a second SYN; connections do not notice.
 void remove_other_kind(const PinDirectory& directory, EndpointKind kind) {
   const auto record = read_record(directory);
@@ -66,6 +67,25 @@ void remove_other_kind(const PinDirectory& directory, EndpointKind kind) {
   spdlog::info("the endpoint {} that was installed is removed", name_of(record->kind));
 }
 
+std::unique_ptr<RedirectEndpoint> make_endpoint(EndpointKind kind, const EndpointOptions& options,
+                                                const EndpointConfig& config,
+                                                std::vector<Interface> interfaces,
+                                                PinDirectory directory) {
+  if (kind != EndpointKind::Ebpf) {
+    return std::make_unique<KernelEndpoint>(kind, options.roles, config, std::move(directory));
+  }
+  const auto record = read_record(directory);
+  try {
+    return std::make_unique<EbpfEndpoint>(options, std::move(interfaces), std::move(directory));
+  } catch (const AgentError&) {
+    // Maps that it has pinned by then are nobody's.
+    if (record && record->kind != EndpointKind::Ebpf) {
+      InstalledEbpf::remove_all(PinDirectory::unclaimed(options.pin_directory));
+    }
+    throw;
+  }
+}
+
 }  // namespace
 
 std::uint64_t current_netns_cookie() {
@@ -76,14 +96,13 @@ std::uint64_t current_netns_cookie() {
     throw AgentError(
         fmt::format("the kernel does not tell its network namespace: {}; "
                     "crab-agent needs Linux 6.1 or later",
-                    std::strerror(errno)));
+                    std::generic_category().message(errno)));
   }
   return cookie;
 }
 
 std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& options,
                                                    const EndpointConfig& config) {
-  keep_bpf_complaints();
   if (geteuid() != 0) {
     throw AgentError(
         "crab-agent needs root, for BPF, tc, netlink and the cgroup: run it with sudo");
@@ -97,14 +116,10 @@ std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& option
   PinDirectory directory = PinDirectory::claim(options.pin_directory);
   check_namespace(directory, options.pin_directory);
   spdlog::info("endpoint {}: {}", name_of(chosen.kind), chosen.why);
-  remove_other_kind(directory, chosen.kind);
-  std::unique_ptr<RedirectEndpoint> endpoint;
-  if (chosen.kind == EndpointKind::Ebpf) {
-    endpoint = std::make_unique<EbpfEndpoint>(options, config, std::move(interfaces),
-                                              std::move(directory));
-  } else {
-    endpoint = std::make_unique<KernelEndpoint>(options.roles, config, std::move(directory));
-  }
+  std::unique_ptr<RedirectEndpoint> endpoint =
+      make_endpoint(chosen.kind, options, config, std::move(interfaces), std::move(directory));
+  remove_other_kind(endpoint->directory(), chosen.kind);
+  endpoint->start(config);
   write_record(endpoint->directory(), {.kind = chosen.kind,
                                        .netns_cookie = current_netns_cookie(),
                                        .roles = options.roles,

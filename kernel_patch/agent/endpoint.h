@@ -40,7 +40,10 @@ class RedirectEndpoint {
  public:
   virtual ~RedirectEndpoint() = default;
 
+  virtual EndpointKind kind() const = 0;
   virtual const PinDirectory& directory() const = 0;
+  // From now on it works; until then it was only made sure that it can. Throws AgentError.
+  virtual void start(const EndpointConfig& config) = 0;
   // Services and prefixes become what the configuration says. Connections that exist are not
   // touched. Throws AgentError, and what was in force stays.
   virtual void apply(const EndpointConfig& config) = 0;
@@ -51,8 +54,9 @@ class RedirectEndpoint {
   virtual void follow() {}
 };
 
-// Chooses, removes an installation of another kind, and installs or takes over. Throws AgentError;
-// of what can be told from the options, before anything is changed.
+// Chooses, makes sure of it, removes an installation of another kind, and installs or takes over.
+// options outlive the endpoint. Throws AgentError; what was installed is then still there, unless
+// the very start failed.
 std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& options,
                                                    const EndpointConfig& config);
 

@@ -36,7 +36,7 @@ AgentError absent(EndpointKind asked, const KernelSupport& support) {
   }
   return AgentError(fmt::format(
       "{}: the module crab_redirect is not loaded, and the kernel {} could not load it: `modprobe "
-      "crab_redirect` says why; the package crab-redirect-dkms installs it",
+      "crab_redirect` says why; docs/endpoints.md has how DKMS installs it",
       option, kernel_release()));
 }
 

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/agent/session_status.h"
@@ -41,7 +42,7 @@ bool ensure_array(const PinDirectory& directory, const char* name, std::size_t e
     throw AgentError(
         fmt::format("cannot make the map {}: {}; it needs a kernel with "
                     "CONFIG_BPF_SYSCALL",
-                    name, std::strerror(errno)));
+                    name, std::generic_category().message(errno)));
   }
   return true;
 }

@@ -13,13 +13,11 @@
 
 namespace crab {
 
-KernelEndpoint::KernelEndpoint(unsigned roles, EndpointConfig config, PinDirectory directory)
-    : roles_(roles),
-      directory_(std::move(directory)),
-      config_(std::move(config)),
-      roles_seen_(roles) {
+KernelEndpoint::KernelEndpoint(EndpointKind kind, unsigned roles, const EndpointConfig& config,
+                               PinDirectory directory)
+    : kind_(kind), roles_(roles), directory_(std::move(directory)), roles_seen_(roles) {
   if (!netlink_.resolve()) throw AgentError("the family tcp_redirect has gone meanwhile");
-  netlink_.set(roles_, config_);
+  if (netlink_.info().roles == 0) netlink_.set(0, config);
   ensure_array(directory_, "sessions", sizeof(crab_session), CRAB_MAX_APPLIANCES);
 }
 
@@ -34,27 +32,35 @@ void KernelEndpoint::apply(const EndpointConfig& config) {
 }
 
 void KernelEndpoint::maintain() {
+  std::string trouble;
   try {
-    watch_roles(netlink_.info().roles);
-  } catch (const NetlinkRefusal& refusal) {
-    if (refusal.error() != ENOENT) throw;
-    configure_again();
+    trouble = look_after();
+  } catch (const AgentError& error) {
+    trouble = error.what();
   }
+  if (!trouble.empty() && trouble != trouble_) spdlog::error("{}", trouble);
+  trouble_ = std::move(trouble);
 }
 
-void KernelEndpoint::configure_again() {
-  if (!netlink_.find()) {
-    if (!std::exchange(is_absent_, true)) {
-      spdlog::error(
-          "the module crab_redirect was unloaded: nothing is redirected until it is loaded again "
-          "(modprobe crab_redirect)");
+std::string KernelEndpoint::look_after() {
+  if (is_present_) {
+    try {
+      watch_roles(netlink_.info().roles);
+      return "";
+    } catch (const NetlinkRefusal& refusal) {
+      if (refusal.error() != ENOENT) throw;
     }
-    return;
+    is_present_ = false;
+  }
+  if (!netlink_.find()) {
+    return "the module crab_redirect was unloaded: nothing is redirected until it is loaded again "
+           "(modprobe crab_redirect)";
   }
   netlink_.set(roles_, config_);
-  is_absent_ = false;
+  is_present_ = true;
   roles_seen_ = roles_;
   spdlog::warn("{} was loaded anew, and is configured again", describe(netlink_.info()));
+  return "";
 }
 
 // An operator's sysctl is not undone.

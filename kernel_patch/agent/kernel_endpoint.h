@@ -15,24 +15,31 @@ namespace crab {
 
 class KernelEndpoint : public RedirectEndpoint {
  public:
-  // The family is there. Throws AgentError.
-  KernelEndpoint(unsigned roles, EndpointConfig config, PinDirectory directory);
+  // The family is there, and takes this configuration; checked without effect, so unless it works
+  // already. Throws AgentError.
+  KernelEndpoint(EndpointKind kind, unsigned roles, const EndpointConfig& config,
+                 PinDirectory directory);
 
+  EndpointKind kind() const override { return kind_; }
+  void start(const EndpointConfig& config) override { apply(config); }
   const PinDirectory& directory() const override { return directory_; }
   void apply(const EndpointConfig& config) override;
   // Configures the module again if it was unloaded and has come back; loads nothing itself.
   void maintain() override;
 
  private:
-  void configure_again();
+  // What is wrong; empty if nothing is.
+  std::string look_after();
   void watch_roles(unsigned in_force);
 
+  const EndpointKind kind_;
   const unsigned roles_;
   PinDirectory directory_;
   TcpRedirectNetlink netlink_;
   EndpointConfig config_;  // what is in force, or shall be once the module is back
   unsigned roles_seen_;
-  bool is_absent_ = false;  // the family is gone
+  bool is_present_ = true;  // and has this configuration; not, once the module is unloaded
+  std::string trouble_;     // as logged last
 };
 
 class InstalledKernel : public InstalledEndpoint {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "kernel_patch/agent/agent_error.h"
 
@@ -16,7 +17,8 @@ namespace {
 UniqueFd open_map(const PinDirectory& directory, const char* name) {
   UniqueFd fd(bpf_obj_get(directory.pin(name).c_str()));
   if (!fd) {
-    throw AgentError(fmt::format("{}: {}", directory.pin(name), std::strerror(errno)));
+    throw AgentError(
+        fmt::format("{}: {}", directory.pin(name), std::generic_category().message(errno)));
   }
   return fd;
 }
@@ -24,7 +26,8 @@ UniqueFd open_map(const PinDirectory& directory, const char* name) {
 template <typename Key, typename Value>
 void put(const UniqueFd& map, const Key& key, const Value& value, const char* what) {
   if (bpf_map_update_elem(map.get(), &key, &value, BPF_ANY) != 0) {
-    throw AgentError(fmt::format("cannot write the map of {}: {}", what, std::strerror(errno)));
+    throw AgentError(fmt::format("cannot write the map of {}: {}", what,
+                                 std::generic_category().message(errno)));
   }
 }
 

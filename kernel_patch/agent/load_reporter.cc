@@ -43,6 +43,12 @@ void LoadReporter::finish() {
   thread_.join();
 }
 
+void LoadReporter::audit() {
+  // A module that is unloaded takes its counts along, so they are fetched without reports, too.
+  if (nodes_ != nullptr) post([this] { refresh_nodes(); });
+  audit_.run();
+}
+
 void LoadReporter::set_own(std::vector<SocketAddress> own) {
   post([this, own = std::move(own)]() mutable {
     own_ = std::move(own);
@@ -104,11 +110,9 @@ void LoadReporter::watch() {
   };
   std::vector<WatchedBackend> fresh;
   std::copy_if(watched.begin(), watched.end(), std::back_inserter(fresh), is_new);
-  if (!fresh.empty()) {
-    if (nodes_ != nullptr) nodes_->begin(fresh);
-    refresh_nodes();
-    audit_.run();
-  }
+  if (nodes_ != nullptr) nodes_->begin(fresh);
+  refresh_nodes();
+  if (!fresh.empty()) audit_.run();
   for (auto& [appliance, session] : sessions_) {
     session.set_backends(maps.find(session.terms().backends));
     statuses_[appliance].n_backends = static_cast<__u32>(session.terms().backends.size());

@@ -37,7 +37,7 @@ class LoadReporter {
   void end(std::size_t appliance);
 
   // In the calling thread, beside the reports. Throws AgentError.
-  void audit() { audit_.run(); }
+  void audit();
 
  private:
   void post(std::function<void()> command);

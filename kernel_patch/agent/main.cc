@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <map>
 
+#include "kernel_patch/agent/bpf_failure.h"
 #include "kernel_patch/agent/doctor.h"
 #include "kernel_patch/agent/ebpf_endpoint.h"
 #include "kernel_patch/agent/remove.h"
@@ -175,6 +176,7 @@ int main(int argc, char** argv) {
       "  crab-agent remove --timeout 600");
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crab-agent"));
   spdlog::set_pattern("%n: %l: %v");
+  crab::keep_bpf_complaints();
   add_run(&app, &run_options);
   add_doctor(&app, &doctor_options);
   add_status(&app, &status_options);

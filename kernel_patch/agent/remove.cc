@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "kernel_patch/agent/agent_error.h"
-#include "kernel_patch/agent/bpf_failure.h"
 #include "kernel_patch/agent/ebpf_endpoint.h"
 #include "kernel_patch/agent/endpoint_record.h"
 #include "kernel_patch/agent/kernel_endpoint.h"
@@ -64,7 +63,6 @@ void uninstall(const PinDirectory& directory) {
 }  // namespace
 
 void remove(const RemoveOptions& options) {
-  keep_bpf_complaints();
   PinDirectory::of_installed(options.pin_directory);
   const PinDirectory directory = PinDirectory::claim(options.pin_directory);
   if (!options.force) {

@@ -15,7 +15,6 @@
 #include <optional>
 #include <system_error>
 #include <thread>
-#include <utility>
 
 #include "kernel_patch/agent/accepted_nodes.h"
 #include "kernel_patch/agent/agent_error.h"
@@ -109,8 +108,9 @@ class Agent {
   // Only servers have backends.
   void count_load() {
     const PinDirectory& directory = endpoint_->directory();
-    counting_.emplace(directory, current_netns_cookie());
-    if (!directory.has("echoes")) nodes_.emplace(directory, counting_->maps());
+    const bool is_ebpf = endpoint_->kind() == EndpointKind::Ebpf;
+    counting_.emplace(directory, current_netns_cookie(), is_ebpf);
+    if (!is_ebpf) nodes_.emplace(directory, counting_->maps());
     reporter_.emplace(*counting_, sessions_, nodes_ ? &*nodes_ : nullptr, own_backends(config_));
   }
 
@@ -124,7 +124,7 @@ class Agent {
   void do_regular_work() {
     const auto now = Clock::now();
     if (now >= next_sweep_) {
-      maintain_endpoint();
+      endpoint_->maintain();
       next_sweep_ = now + options_.sweep_interval;
     }
     if (now < next_audit_) return;
@@ -138,15 +138,6 @@ class Agent {
       is_blind_ = true;
     }
     plan_audit(now);
-  }
-
-  void maintain_endpoint() {
-    try {
-      endpoint_->maintain();
-      is_broken_ = false;
-    } catch (const AgentError& error) {
-      if (!std::exchange(is_broken_, true)) spdlog::error("{}", error.what());
-    }
   }
 
   void follow_appliances() {
@@ -164,7 +155,11 @@ class Agent {
     if (options_.config_path.empty()) return;
     sd_notify(0, "RELOADING=1");
     try {
-      config_ = configuration(options_);
+      EndpointConfig read = configuration(options_);
+      if (read.choice != config_.choice) {
+        spdlog::warn("agent.endpoint has changed: the next start follows it");
+      }
+      config_ = std::move(read);
       if (!is_told_) endpoint_->apply(config_);
       if (reporter_) reporter_->set_own(own_backends(config_));
       spdlog::info("{} read again: {} services, {} allowed prefixes{}", options_.config_path,
@@ -185,9 +180,8 @@ class Agent {
   std::optional<AcceptedNodes> nodes_;  // with an endpoint in the kernel
   std::optional<LoadReporter> reporter_;
   std::optional<Appliances> appliances_;
-  bool is_told_ = false;    // a node's services are in force instead of the file's
-  bool is_broken_ = false;  // the endpoint's last maintenance failed
-  bool is_blind_ = false;   // the last look at the kernel's tables failed
+  bool is_told_ = false;   // a node's services are in force instead of the file's
+  bool is_blind_ = false;  // the last look at the kernel's tables failed
   Clock::time_point next_sweep_ = Clock::now();
   Clock::time_point next_audit_ = Clock::now();
 };
