@@ -15,9 +15,13 @@ class Endpoint:
     """crab-agent and what it installed; remove() leaves the guest as it was."""
 
     def __init__(self, guest: Guest, kind: str, role: str, content: dict | pathlib.Path,
-                 module: pathlib.Path | None = None):
+                 module: pathlib.Path | None = None, chosen_by_agent: bool = False):
+        """The agent is told the kind, for which the module is loaded first, or chooses it."""
         self.guest = guest
         self.kind = kind
+        if chosen_by_agent:
+            self.agent = Agent(guest, role, content)
+            return
         if kind == NETFILTER:
             guest.run(["insmod", module])
         self.agent = Agent(guest, role, content, "--endpoint", kind)
