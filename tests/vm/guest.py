@@ -14,7 +14,7 @@ import subprocess
 import threading
 
 from kernel import HERE, Kernel, make_initramfs
-from process import Command, CommandFailed, Daemon, DEADLINE_S
+from process import Command, CommandFailed, Daemon
 from sandbox import Namespace, Sandbox
 from topology import FAMILIES, address, with_length
 
@@ -22,6 +22,7 @@ from topology import FAMILIES, address, with_length
 _LIFETIME_S = 3600
 # Emulation is slow, the machine may be loaded, and the debug kernel is ten times slower still.
 BOOT_DEADLINE_S = 600.0
+COMMAND_DEADLINE_S = 240.0
 # Beyond what a command may take: for the guest to kill it and say so.
 _ANSWER_SLACK_S = 60.0
 
@@ -183,7 +184,7 @@ class Guest:
         lines = self.console.read_text(errors="replace").splitlines()
         return "\n".join(lines[-n_lines:]) + self._qemu.output()
 
-    def request(self, do: str, wait_s: float = DEADLINE_S, **arguments: object):
+    def request(self, do: str, wait_s: float = COMMAND_DEADLINE_S, **arguments: object):
         """The guest's answer to a request of in_guest/control.py. GuestEnded if there is none."""
         with self._changed:
             self._n_requests += 1
@@ -216,7 +217,7 @@ class Guest:
     def address(self, family: str) -> str:
         return address(family, self.number)
 
-    def run(self, command: Command, *, check: bool = True, deadline_s: float = 2 * DEADLINE_S,
+    def run(self, command: Command, *, check: bool = True, deadline_s: float = COMMAND_DEADLINE_S,
             input: str | None = None,  # pylint: disable=redefined-builtin
             env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         """As process.run; `env` is added to the guest's own."""
@@ -237,7 +238,7 @@ class Guest:
         log = self.sandbox.directory / f"{self.host}-{name}.log"
         return GuestDaemon(self, f"{name} in {self.host}", command, log, **options)
 
-    def call(self, function: str, *arguments: object, deadline_s: float = DEADLINE_S,
+    def call(self, function: str, *arguments: object, deadline_s: float = COMMAND_DEADLINE_S,
              **named: object):
         """Calls MODULE.FUNCTION of in_guest/ in the guest's control program, and returns what it
         returns. Both must be JSON."""

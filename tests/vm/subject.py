@@ -114,11 +114,10 @@ class Subject:
         """A connection through the appliance: redirected, intact and closed."""
         redirected = self.client.counters()["redirected"]
         guest, offered = self.client.guest, SERVICES[name]
-        number = guest.call("connections.connect", self.virtual_address(family), offered.port,
-                            deadline_s=240)
+        number = guest.call("connections.connect", self.virtual_address(family), offered.port)
         assert guest.call("connections.names", number)["peer"] == [
             self.server.guest.address(family), offered.backend_port]
-        guest.call("connections.transfer", number, n_bytes, n_bytes, deadline_s=240)
+        guest.call("connections.transfer", number, n_bytes, n_bytes)
         guest.call("connections.close", number)
         assert self.client.counters()["redirected"] > redirected
 

@@ -39,15 +39,14 @@ def firewall(subject):
     guest = subject.client.guest
 
     def install(first: str) -> None:
-        guest.run(["nft", "-f", "-"], input=FIREWALL.format(first=first), deadline_s=240)
+        guest.run(["nft", "-f", "-"], input=FIREWALL.format(first=first))
 
     yield install
-    guest.run(["nft", "delete", "table", "inet", "hostile"], check=False, deadline_s=240)
+    guest.run(["nft", "delete", "table", "inet", "hostile"], check=False)
 
 
 def n_invalid(subject) -> int:
-    done = subject.client.guest.run(["nft", "-j", "list", "counter", "inet", "hostile", "invalid"],
-                                    deadline_s=240)
+    done = subject.client.guest.run(["nft", "-j", "list", "counter", "inet", "hostile", "invalid"])
     return next(item["counter"]["packets"] for item in json.loads(done.stdout)["nftables"]
                 if "counter" in item)
 
@@ -61,12 +60,11 @@ def test_a_rule_against_invalid_packets_stops_redirects_until_it_is_mended(subje
                         SERVICES["plain"].port)
     wait_until(lambda: n_invalid(subject) > 0, "a SYN-ACK to be taken for invalid", 240)
     assert guest.call("connections.state", number) == SYN_SENT
-    guest.run(["nft", "insert", "rule", "inet", "hostile", "input", *MENDED.split()],
-              deadline_s=240)
+    guest.run(["nft", "insert", "rule", "inet", "hostile", "input", *MENDED.split()])
     # By the next SYN-ACK: of a retransmitted SYN, or retransmitted itself.
     wait_until(lambda: guest.call("connections.state", number) == ESTABLISHED, "the connection",
                240)
-    guest.call("connections.transfer", number, 1 << 16, 1 << 16, deadline_s=240)
+    guest.call("connections.transfer", number, 1 << 16, 1 << 16)
     guest.call("connections.close", number)
 
 
@@ -94,14 +92,14 @@ def test_a_refusing_backend_is_told_at_once(subject, family):
 def test_a_rejecting_firewall_is_told_by_icmp(subject, family):
     """The error quotes the SYN as the appliance sent it on, with the backend's address."""
     server, deltas = subject.server.guest, Deltas(subject.client)
-    server.run(["nft", "-f", "-"], deadline_s=240, input=REJECT.format(
+    server.run(["nft", "-f", "-"], input=REJECT.format(
         port=SERVICES["refusing"].backend_port))
     try:
         error = subject.client.guest.call("connections.connect_error",
                                           subject.virtual_address(family),
                                           SERVICES["refusing"].port)
     finally:
-        server.run(["nft", "delete", "table", "inet", "rejecting"], deadline_s=240)
+        server.run(["nft", "delete", "table", "inet", "rejecting"])
     assert error == CONNECTION_REFUSED
     assert deltas.now()["icmp"] == 1
 
@@ -114,5 +112,5 @@ def test_the_attempt_is_alone_with_its_port(subject, family):
     second = guest.call("connections.connect", subject.virtual_address(family),
                         SERVICES["keyed"].port, source_port=21000)
     for number in first, second:
-        guest.call("connections.transfer", number, 1 << 16, 1 << 16, deadline_s=240)
+        guest.call("connections.transfer", number, 1 << 16, 1 << 16)
         guest.call("connections.close", number)

@@ -61,7 +61,7 @@ def test_a_bound_port_connects_again_at_once(subject, family):
     deltas = Deltas(subject.client)
     for _ in range(20):
         number = guest.call("connections.connect", subject.virtual_address(family), closing.port,
-                            source_port=20555, deadline_s=240)
+                            source_port=20555)
         guest.call("connections.wait_end", number)
         guest.call("connections.close", number)
     assert deltas.now()["redirected"] == 20

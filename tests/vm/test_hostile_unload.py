@@ -23,7 +23,7 @@ def test_connections_outlive_the_modules(loaded, family):
     number = guest.call("connections.connect", subject.virtual_address(family), PLAIN.port)
     subject.client.unload()
     subject.server.unload()
-    guest.call("connections.transfer", number, 1 << 20, 10 << 20, deadline_s=240)
+    guest.call("connections.transfer", number, 1 << 20, 10 << 20)
     guest.call("connections.close", number)
     subject.client.load()
     subject.server.load()
@@ -49,7 +49,7 @@ def test_unloaded_in_the_middle(loaded, family, role):
         side.load()
         subject.configure()
     guest.call("connections.end_loops", deadline_s=300)
-    guest.call("connections.transfer", number, 1 << 20, 1 << 20, deadline_s=240)
+    guest.call("connections.transfer", number, 1 << 20, 1 << 20)
     guest.call("connections.close", number)
     subject.move(family)
 
@@ -58,7 +58,7 @@ def test_a_namespace_goes_with_its_configuration(subject, family):
     """And with connection attempts that nobody answers, in it."""
     guest = subject.client.guest
     guest.call("namespaces.make_and_leave", subject.services(), subject.prefixes(),
-               subject.virtual_address(family), PLAIN.port, 10, deadline_s=240)
+               subject.virtual_address(family), PLAIN.port, 10)
     subject.move(family)
 
 
@@ -74,4 +74,4 @@ def test_namespaces_are_apart(subject):
 
 
 def guest_namespace(subject, services: list, roles: int) -> dict:
-    return subject.client.guest.call("namespaces.info_of_new", services, roles, deadline_s=240)
+    return subject.client.guest.call("namespaces.info_of_new", services, roles)

@@ -113,8 +113,7 @@ def connect_and_move(server: Guest, client: Endpoint, service, virtual: str, fam
     theirs = f"sport = :{service.backend_port}"
     assert ["ESTAB", named(backend, service.backend_port),
             named(guest.address(family), names["port"])] in rows(server, theirs)
-    guest.call("connections.transfer", number, UPLOAD_BYTES, DOWNLOAD_BYTES, server_closes,
-               deadline_s=240)
+    guest.call("connections.transfer", number, UPLOAD_BYTES, DOWNLOAD_BYTES, server_closes)
     guest.call("connections.close", number)
     for where, expression in (guest, ours), (server, f"dport = :{names['port']}"):
         wait_until(lambda: all(row[0] == "TIME-WAIT" for row in rows(where, expression)),
