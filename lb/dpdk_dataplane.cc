@@ -11,6 +11,7 @@
 #include <map>
 #include <thread>
 
+#include "lb/monotonic_clock.h"
 #include "lb/worker.h"
 
 namespace crab {
@@ -21,11 +22,6 @@ namespace {
 constexpr std::chrono::milliseconds kPublishBound{3000};
 constexpr std::chrono::seconds kStopBound{5};
 constexpr std::chrono::milliseconds kLinkInterval{250};
-
-std::uint64_t monotonic_ns() {
-  return static_cast<std::uint64_t>(
-      std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
-}
 
 bool sleeps_when_idle(const v1::Dataplane& dataplane) {
   if (dataplane.idle() == v1::IDLE_UNSPECIFIED) return !dataplane.hugepages();

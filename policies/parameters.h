@@ -32,7 +32,7 @@ namespace crab {
 //
 //   PolicyParameters given(kv, n_kv, err, err_len);
 //   given.whole("choices", 2, 16, &instance->choices);
-//   given.real("max_share", 1, 1000, &instance->max_share);
+//   given.real_or_zero("max_share", 1, 1000, &instance->max_share);
 //   given.one_of("ties", {"lru", "random"}, &instance->ties);
 //   if (given.finish() != 0) return -1;
 //
@@ -63,6 +63,19 @@ class PolicyParameters {
     double number = 0;
     if (!parse(text, &number) || !(number >= least && number <= most)) {
       return refuse("parameter '%s': '%s' is not a number from %g to %g", name, text, least, most);
+    }
+    *value = number;
+    return true;
+  }
+
+  // The same, or 0, which turns off what the number limits.
+  bool real_or_zero(const char* name, double least, double most, double* value) {
+    const char* text = find(name);
+    if (text == nullptr) return false;
+    double number = 0;
+    if (!parse(text, &number) || (number != 0 && !(number >= least && number <= most))) {
+      return refuse("parameter '%s': '%s' is neither 0 nor a number from %g to %g", name, text,
+                    least, most);
     }
     *value = number;
     return true;

@@ -17,7 +17,7 @@ namespace crab {
 
 // Reads the parameters that all of them have.
 inline void read_share_cap(PolicyParameters& given, QueuePolicy::Parameters* parameters) {
-  given.real("max_share", 0, 1000, &parameters->max_share);
+  given.real_or_zero("max_share", 1, 1000, &parameters->max_share);
   given.whole("share_window", 1, 1000, &parameters->share_window);
 }
 

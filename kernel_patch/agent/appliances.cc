@@ -12,6 +12,7 @@
 
 #include "kernel_patch/agent/host_addresses.h"
 #include "kernel_patch/agent/session_status.h"
+#include "lb/monotonic_clock.h"
 
 namespace crab {
 namespace {

@@ -9,8 +9,8 @@
 #include <sys/vfs.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <system_error>
 
 #include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/bpf/layout.h"
@@ -40,11 +40,12 @@ fs::path existing_part(fs::path path) {
 void mount_bpffs() {
   const UniqueFd lock(open(kBpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock || flock(lock.get(), LOCK_EX) != 0) {
-    throw AgentError(fmt::format("{}: {}", kBpffs, std::strerror(errno)));
+    throw AgentError(fmt::format("{}: {}", kBpffs, std::generic_category().message(errno)));
   }
   if (is_bpffs(kBpffs)) return;
   if (mount("bpf", kBpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0) {
-    throw AgentError(fmt::format("cannot mount bpffs on {}: {}", kBpffs, std::strerror(errno)));
+    throw AgentError(fmt::format("cannot mount bpffs on {}: {}", kBpffs,
+                                 std::generic_category().message(errno)));
   }
 }
 
@@ -75,7 +76,7 @@ PinDirectory PinDirectory::claim(const std::string& path) {
   fs::create_directories(path + "/" + layout_name(), error);
   if (error) throw AgentError(fmt::format("cannot make {}: {}", path, error.message()));
   UniqueFd lock(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!lock) throw AgentError(fmt::format("{}: {}", path, std::strerror(errno)));
+  if (!lock) throw AgentError(fmt::format("{}: {}", path, std::generic_category().message(errno)));
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     throw AgentError(fmt::format(
         "another crab-agent has {}: stop it, or give this one another --pin-dir", path));
@@ -85,8 +86,8 @@ PinDirectory PinDirectory::claim(const std::string& path) {
 }
 
 PinDirectory PinDirectory::of_installed(const std::string& path) {
-  PinDirectory directory(path, UniqueFd());
-  if (!directory.has("settings")) {
+  PinDirectory directory = unclaimed(path);
+  if (!directory.has("endpoint") && !directory.has("settings")) {
     throw AgentError(
         fmt::format("no endpoint is installed at {}: `crab-agent run` installs it (and --pin-dir "
                     "names another)",

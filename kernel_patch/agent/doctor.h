@@ -2,6 +2,7 @@
 // `crab-agent doctor`: why redirection does not work here, each finding with its remedy.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,9 @@
 namespace crab {
 
 struct Finding {
-  bool ok = false;
+  // Hint: nothing is wrong, but something to look at may be.
+  enum class Level : std::uint8_t { Ok, Hint, Fail };
+  Level level = Level::Fail;
   std::string text;    // what was found
   std::string remedy;  // what mends it; empty if ok
 };
@@ -27,6 +30,6 @@ std::vector<Finding> examine(const DoctorOptions& options);
 std::string findings_text(const std::vector<Finding>& findings);
 
 // What counters say is wrong, for an endpoint that is installed.
-std::vector<Finding> judge_counters(const Counters& counters);
+std::vector<Finding> judge_counters(const std::vector<CounterReading>& counters);
 
 }  // namespace crab

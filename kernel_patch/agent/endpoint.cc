@@ -2,85 +2,90 @@
 #include "kernel_patch/agent/endpoint.h"
 
 #include <asm/socket.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <fstream>
+#include <chrono>
+#include <system_error>
+#include <thread>
 
-#include "crab.skel.h"
 #include "kernel_patch/agent/agent_error.h"
-#include "kernel_patch/agent/bpf_failure.h"
-#include "kernel_patch/agent/load_counting.h"
-#include "kernel_patch/agent/tc_attachment.h"
+#include "kernel_patch/agent/ebpf_endpoint.h"
+#include "kernel_patch/agent/endpoint_choice.h"
+#include "kernel_patch/agent/endpoint_record.h"
+#include "kernel_patch/agent/kernel_endpoint.h"
 
 namespace crab {
 namespace {
 
-constexpr char kSweepPin[] = "sweep";
-constexpr char kSocketPin[] = "socket";
+// A handshake takes a round trip; what takes longer repeats its SYN anyway.
+constexpr std::chrono::milliseconds kHandshakes{500};
+constexpr std::chrono::milliseconds kPoll{20};
 
-UniqueFd open_cgroup(const std::string& path) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) throw AgentError(fmt::format("--cgroup {}: {}", path, std::strerror(errno)));
-  struct statfs info {};
-  if (fstatfs(fd.get(), &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) {
-    throw AgentError(fmt::format(
-        "--cgroup {}: not on a cgroup v2 hierarchy: mount -t cgroup2 none DIRECTORY makes one",
-        path));
+InstalledConnections connections_of(const PinDirectory& directory) {
+  const auto record = read_record(directory);
+  if (!record) return {};
+  InstalledConnections found{.kind = record->kind, .n_translated = 0};
+  if (record->kind == EndpointKind::Ebpf && InstalledEbpf::is_whole(directory)) {
+    found.n_translated = InstalledEbpf(directory).unfinished().n_connections;
   }
-  return fd;
+  return found;
 }
 
-// Whether the link is still that of this cgroup: it may have been removed, or another one be meant.
-bool is_link_of(const bpf_link* link, const UniqueFd& cgroup) {
-  bpf_link_info info{};
-  __u32 size = sizeof info;
-  struct stat directory {};
-  return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) == 0 &&
-         fstat(cgroup.get(), &directory) == 0 && info.cgroup.cgroup_id == directory.st_ino;
+void check_namespace(const PinDirectory& directory, const std::string& path) {
+  const auto record = read_record(directory);
+  if (!record || record->netns_cookie == 0 || record->netns_cookie == current_netns_cookie()) {
+    return;
+  }
+  throw AgentError(fmt::format(
+      "{} belongs to another network namespace: give this agent another --pin-dir, or run "
+      "`crab-agent remove --force --pin-dir {}` if that namespace is gone",
+      path, path));
 }
 
-void detach_sockets(const PinDirectory& directory) {
-  if (!directory.has(kSocketPin)) return;
-  bpf_link* link = bpf_link__open(directory.pin(kSocketPin).c_str());
-  if (link != nullptr) {
-    bpf_link__detach(link);
-    bpf_link__destroy(link);
+// The other kind goes before this one starts: two in one role would both write the option.
+// Handshakes of these moments may need a second SYN; connections do not notice.
+void remove_other_kind(const PinDirectory& directory, EndpointKind kind) {
+  const auto record = read_record(directory);
+  const bool is_ebpf = kind == EndpointKind::Ebpf;
+  if (!record || (record->kind == EndpointKind::Ebpf) == is_ebpf) return;
+  if (record->kind == EndpointKind::Ebpf && !InstalledEbpf::is_whole(directory)) {
+    InstalledEbpf::remove_all(directory);
+    return;
   }
-  directory.unpin(kSocketPin);
+  const std::unique_ptr<InstalledEndpoint> other = find_installed(directory);
+  other->stop_offering();
+  const auto end = std::chrono::steady_clock::now() + kHandshakes;
+  while (other->unfinished().n_handshakes > 0 && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(kPoll);
+  }
+  other->uninstall();
+  forget_record(directory);
+  spdlog::info("the endpoint {} that was installed is removed", name_of(record->kind));
 }
 
-// Everything that can be wrong with the options, before anything is changed.
-std::vector<Interface> check(const EndpointOptions& options) {
-  keep_bpf_complaints();
-  if (geteuid() != 0) {
-    throw AgentError("crab-agent needs root, for BPF, tc and the cgroup: run it with sudo");
+std::unique_ptr<RedirectEndpoint> make_endpoint(EndpointKind kind, const EndpointOptions& options,
+                                                const EndpointConfig& config,
+                                                std::vector<Interface> interfaces,
+                                                PinDirectory directory) {
+  if (kind != EndpointKind::Ebpf) {
+    return std::make_unique<KernelEndpoint>(kind, options.roles, config, std::move(directory));
   }
-  if (options.roles & CRAB_ROLE_CLIENT) open_cgroup(options.cgroup);
-  std::vector<Interface> interfaces;
-  for (const std::string& name : options.interfaces) interfaces.push_back(find_interface(name));
-  return interfaces;
+  const auto record = read_record(directory);
+  try {
+    return std::make_unique<EbpfEndpoint>(options, std::move(interfaces), std::move(directory));
+  } catch (const AgentError&) {
+    // Maps that it has pinned by then are nobody's.
+    if (record && record->kind != EndpointKind::Ebpf) {
+      InstalledEbpf::remove_all(PinDirectory::unclaimed(options.pin_directory));
+    }
+    throw;
+  }
 }
 
 }  // namespace
-
-std::string cgroup2_mount() {
-  std::ifstream mounts("/proc/mounts");
-  for (std::string device, path, type, rest;
-       mounts >> device >> path >> type && std::getline(mounts, rest);) {
-    if (type == "cgroup2") return path;
-  }
-  return "/sys/fs/cgroup";
-}
 
 std::uint64_t current_netns_cookie() {
   const UniqueFd probe(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -90,115 +95,42 @@ std::uint64_t current_netns_cookie() {
     throw AgentError(
         fmt::format("the kernel does not tell its network namespace: {}; "
                     "crab-agent needs Linux 6.1 or later",
-                    std::strerror(errno)));
+                    std::generic_category().message(errno)));
   }
   return cookie;
 }
 
-Endpoint::Endpoint(const EndpointOptions& options, const EndpointConfig& config)
-    : interfaces_(check(options)),
-      directory_(PinDirectory::claim(options.pin_directory)),
-      programs_(crab_bpf__open(), crab_bpf__destroy) {
-  load(options);
-  maps_ = std::make_unique<KernelMaps>(directory_);
+std::unique_ptr<RedirectEndpoint> install_endpoint(const EndpointOptions& options,
+                                                   const EndpointConfig& config) {
+  if (geteuid() != 0) {
+    throw AgentError(
+        "crab-agent needs root, for BPF, tc, netlink and the cgroup: run it with sudo");
+  }
+  const ChosenEndpoint chosen =
+      choose_endpoint(options.choice.value_or(config.choice), find_kernel_support(),
+                      connections_of(PinDirectory::unclaimed(options.pin_directory)));
+  std::vector<Interface> interfaces;
+  if (chosen.kind == EndpointKind::Ebpf) interfaces = EbpfEndpoint::check(options, chosen.why);
 
-  crab_settings settings = maps_->settings();
-  const std::uint64_t cookie = current_netns_cookie();
-  if (settings.netns_cookie != 0 && settings.netns_cookie != cookie) {
-    throw AgentError(fmt::format(
-        "{} belongs to another network namespace: give this agent another --pin-dir, or run "
-        "`crab-agent remove --force --pin-dir {}` if that namespace is gone",
-        options.pin_directory, options.pin_directory));
-  }
-  settings.netns_cookie = cookie;
-  settings.learn_mac = options.learn_next_hop ? 1 : 0;
-  maps_->set_settings(settings);
-  maps_->apply(config);
-
-  const int ingress = bpf_program__fd(programs_->progs.crab_ingress);
-  const int egress = bpf_program__fd(programs_->progs.crab_egress);
-  for (const Interface& interface : interfaces_) attach_tc(interface, ingress, egress);
-  for (const Interface& other : all_interfaces()) {
-    const bool is_wanted = std::any_of(interfaces_.begin(), interfaces_.end(),
-                                       [&](const Interface& i) { return i.index == other.index; });
-    if (!is_wanted) detach_tc(other);
-  }
-  if (options.roles & CRAB_ROLE_CLIENT) {
-    attach_sockets(options.cgroup);
-  } else {
-    detach_sockets(directory_);
-  }
+  PinDirectory directory = PinDirectory::claim(options.pin_directory);
+  check_namespace(directory, options.pin_directory);
+  spdlog::info("endpoint {}: {}", name_of(chosen.kind), chosen.why);
+  std::unique_ptr<RedirectEndpoint> endpoint =
+      make_endpoint(chosen.kind, options, config, std::move(interfaces), std::move(directory));
+  remove_other_kind(endpoint->directory(), chosen.kind);
+  endpoint->start(config);
+  write_record(endpoint->directory(), {.kind = chosen.kind,
+                                       .netns_cookie = current_netns_cookie(),
+                                       .roles = options.roles,
+                                       .why = chosen.why});
+  return endpoint;
 }
 
-Endpoint::~Endpoint() = default;
-
-void Endpoint::load(const EndpointOptions& options) {
-  if (!programs_) throw bpf_failure("cannot open the BPF programs", -errno);
-  programs_->rodata->roles = options.roles;
-  programs_->rodata->netns_cookie = current_netns_cookie();
-  bpf_map__set_max_entries(programs_->maps.flows, options.max_flows);
-  bpf_map__set_max_entries(programs_->maps.origins, options.max_flows);
-  bpf_map__set_max_entries(programs_->maps.pending, options.max_pending);
-  bpf_map__set_max_entries(programs_->maps.echoes, options.max_echoes);
-  bpf_map* map = nullptr;
-  bpf_object__for_each_map(map, programs_->obj) {
-    const std::string name = bpf_map__name(map);
-    if (name.find('.') != std::string::npos || name == "scratches") continue;
-    bpf_map__set_pin_path(map, directory_.pin(name).c_str());
-  }
-  forget_bpf_complaints();
-  if (const int err = crab_bpf__load(programs_.get()); err != 0) {
-    throw bpf_failure(err == -EINVAL ? "cannot load the BPF programs (if limits changed, "
-                                       "`crab-agent remove` first)"
-                                     : "cannot load the BPF programs",
-                      err);
-  }
-  directory_.unpin(kSweepPin);
-  if (const int err =
-          bpf_program__pin(programs_->progs.crab_sweep, directory_.pin(kSweepPin).c_str());
-      err != 0) {
-    throw bpf_failure("cannot pin the sweep", err);
-  }
-}
-
-void Endpoint::attach_sockets(const std::string& cgroup) const {
-  const UniqueFd cgroup_fd = open_cgroup(cgroup);
-  bpf_program* program = programs_->progs.crab_socket;
-  bpf_link* link = nullptr;
-  if (directory_.has(kSocketPin)) link = bpf_link__open(directory_.pin(kSocketPin).c_str());
-  if (link != nullptr && is_link_of(link, cgroup_fd)) {
-    const int err = bpf_link__update_program(link, program);
-    bpf_link__destroy(link);
-    if (err != 0) throw bpf_failure("cannot replace the sock_ops program", err);
-    return;
-  }
-  // The new link first: two programs of ours on one socket write the offer once, because the
-  // second finds its room taken or the option present.
-  bpf_link* fresh = bpf_program__attach_cgroup(program, cgroup_fd.get());
-  if (fresh == nullptr) throw bpf_failure(fmt::format("--cgroup {}", cgroup), -errno);
-  if (link != nullptr) bpf_link__destroy(link);
-  detach_sockets(directory_);
-  const int err = bpf_link__pin(fresh, directory_.pin(kSocketPin).c_str());
-  bpf_link__destroy(fresh);
-  if (err != 0) throw bpf_failure("cannot pin the link to the cgroup", err);
-}
-
-void Endpoint::sweep() const { crab::sweep(directory_); }
-
-void sweep(const PinDirectory& directory) {
-  const UniqueFd program(bpf_obj_get(directory.pin(kSweepPin).c_str()));
-  bpf_test_run_opts options{};
-  options.sz = sizeof options;
-  if (!program || bpf_prog_test_run_opts(program.get(), &options) != 0) {
-    throw AgentError(fmt::format("cannot sweep: {}", std::strerror(errno)));
-  }
-}
-
-void uninstall(const PinDirectory& directory) {
-  detach_sockets(directory);
-  LoadCounting::remove(directory);
-  for (const Interface& interface : all_interfaces()) detach_tc(interface);
-  directory.clear();
+std::unique_ptr<InstalledEndpoint> find_installed(const PinDirectory& directory) {
+  const auto record = read_record(directory);
+  if (!record) throw AgentError(fmt::format("no endpoint is installed at {}", directory.pin("")));
+  if (record->kind == EndpointKind::Ebpf) return std::make_unique<InstalledEbpf>(directory);
+  return std::make_unique<InstalledKernel>(directory);
 }
 
 }  // namespace crab

@@ -58,8 +58,22 @@ crab_service terms_of(const v1::Service& service, Family family) {
   return terms;
 }
 
+EndpointChoice choice_of(v1::EndpointKind kind) {
+  switch (kind) {
+    case v1::ENDPOINT_KIND_EBPF:
+      return EndpointChoice::Ebpf;
+    case v1::ENDPOINT_KIND_NETFILTER:
+      return EndpointChoice::Netfilter;
+    case v1::ENDPOINT_KIND_KERNEL:
+      return EndpointChoice::Kernel;
+    default:
+      return EndpointChoice::Auto;
+  }
+}
+
 EndpointConfig from_checked(const v1::Config& config) {
   EndpointConfig result;
+  result.choice = choice_of(config.agent().endpoint());
   for (const v1::Service& service : config.services()) {
     const IpAddress address = IpAddress::parse(service.address()).value();
     crab_service_key key{};

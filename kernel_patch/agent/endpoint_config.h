@@ -10,11 +10,13 @@
 #include "control/socket_address.h"
 #include "crab/v1/agent.pb.h"
 #include "crab/v1/config.pb.h"
+#include "kernel_patch/agent/endpoint_kind.h"
 #include "kernel_patch/bpf/layout.h"
 
 namespace crab {
 
 struct EndpointConfig {
+  EndpointChoice choice = EndpointChoice::Auto;  // the file's alone has it
   std::vector<std::pair<crab_service_key, crab_service>> services;
   std::vector<crab_prefix> prefixes;    // none: every backend address is allowed
   std::vector<SocketAddress> backends;  // of these services; the file's alone has them

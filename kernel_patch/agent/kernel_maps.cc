@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "kernel_patch/agent/agent_error.h"
 
@@ -16,7 +17,8 @@ namespace {
 UniqueFd open_map(const PinDirectory& directory, const char* name) {
   UniqueFd fd(bpf_obj_get(directory.pin(name).c_str()));
   if (!fd) {
-    throw AgentError(fmt::format("{}: {}", directory.pin(name), std::strerror(errno)));
+    throw AgentError(
+        fmt::format("{}: {}", directory.pin(name), std::generic_category().message(errno)));
   }
   return fd;
 }
@@ -24,7 +26,8 @@ UniqueFd open_map(const PinDirectory& directory, const char* name) {
 template <typename Key, typename Value>
 void put(const UniqueFd& map, const Key& key, const Value& value, const char* what) {
   if (bpf_map_update_elem(map.get(), &key, &value, BPF_ANY) != 0) {
-    throw AgentError(fmt::format("cannot write the map of {}: {}", what, std::strerror(errno)));
+    throw AgentError(fmt::format("cannot write the map of {}: {}", what,
+                                 std::generic_category().message(errno)));
   }
 }
 
@@ -59,15 +62,19 @@ void erase_all_but(const UniqueFd& map, const Keys& wanted) {
   }
 }
 
-constexpr __u32 kOnly = 0;  // index of an array map's one element
-
-}  // namespace
-
-const std::array<CounterDescription, CRAB_N_COUNTERS> kCounterDescriptions = {{
+struct CounterDescription {
+  const char* name;
+  const char* meaning;
+};
+constexpr CounterDescription kCounterDescriptions[] = {
 #define CRAB_COUNTER_DESCRIPTION(name, meaning) {#name, meaning},
     CRAB_COUNTERS(CRAB_COUNTER_DESCRIPTION)
 #undef CRAB_COUNTER_DESCRIPTION
-}};
+};
+
+constexpr __u32 kOnly = 0;  // index of an array map's one element
+
+}  // namespace
 
 KernelMaps::KernelMaps(const PinDirectory& directory)
     : services_(open_map(directory, "services")),
@@ -122,18 +129,21 @@ std::vector<std::pair<crab_service_key, crab_service>> KernelMaps::services() co
 
 std::vector<crab_prefix> KernelMaps::prefixes() const { return keys_of<crab_prefix>(prefixes_); }
 
-Counters KernelMaps::counters() const {
-  Counters sums{};
+std::vector<CounterReading> KernelMaps::counters() const {
+  std::vector<CounterReading> readings;
   std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
   for (__u32 i = 0; i < CRAB_N_COUNTERS; ++i) {
+    CounterReading& reading = readings.emplace_back();
+    reading.name = kCounterDescriptions[i].name;
+    reading.meaning = kCounterDescriptions[i].meaning;
     if (bpf_map_lookup_elem(counters_.get(), &i, per_cpu.data()) != 0) continue;
-    for (const std::uint64_t value : per_cpu) sums[i] += value;
+    for (const std::uint64_t value : per_cpu) reading.value += value;
   }
-  return sums;
+  return readings;
 }
 
-FlowTotals KernelMaps::flow_totals() const {
-  FlowTotals totals;
+EndpointReport::Flows KernelMaps::flow_totals() const {
+  EndpointReport::Flows totals;
   for_each_flow([&totals](const crab_tuple&, const crab_flow& flow) {
     ++(flow.expires_ns == 0 ? totals.n_open : totals.n_closing);
     return true;

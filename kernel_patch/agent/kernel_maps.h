@@ -1,33 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The endpoint's maps, typed. Works on pinned maps, so it serves the agent that runs and the
+// The eBPF endpoint's maps, typed. Works on pinned maps, so it serves the agent that runs and the
 // commands that only look. Single-threaded, like the whole agent; the BPF programs work on the same
 // maps meanwhile.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
 #include "kernel_patch/agent/bpffs.h"
-#include "kernel_patch/agent/endpoint_config.h"
+#include "kernel_patch/agent/endpoint.h"
 #include "kernel_patch/bpf/counters.h"
 #include "kernel_patch/bpf/layout.h"
 
 namespace crab {
-
-using Counters = std::array<std::uint64_t, CRAB_N_COUNTERS>;
-
-struct CounterDescription {
-  const char* name;
-  const char* meaning;
-};
-extern const std::array<CounterDescription, CRAB_N_COUNTERS> kCounterDescriptions;
-
-struct FlowTotals {
-  std::uint64_t n_open = 0;
-  std::uint64_t n_closing = 0;  // closed by the socket, kept for late packets
-};
 
 class KernelMaps {
  public:
@@ -45,8 +31,8 @@ class KernelMaps {
 
   std::vector<std::pair<crab_service_key, crab_service>> services() const;
   std::vector<crab_prefix> prefixes() const;
-  Counters counters() const;  // sums over CPUs
-  FlowTotals flow_totals() const;
+  std::vector<CounterReading> counters() const;  // sums over CPUs
+  EndpointReport::Flows flow_totals() const;
   std::uint64_t n_pending() const;
   std::uint64_t n_echoes() const;
   // Until visit returns false. An entry that comes or goes meanwhile may be missed or seen twice.

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "kernel_patch/agent/accepted_nodes.h"
 #include "kernel_patch/agent/bpf_failure.h"
 #include "load.skel.h"
 
@@ -25,9 +26,10 @@ std::uint64_t generation_now(const PinDirectory& directory) {
 
 }  // namespace
 
-LoadCounting::LoadCounting(const PinDirectory& directory, std::uint64_t netns_cookie)
+LoadCounting::LoadCounting(const PinDirectory& directory, std::uint64_t netns_cookie,
+                           bool has_echoes)
     : program_(load_bpf__open(), load_bpf__destroy) {
-  load(directory, netns_cookie);
+  load(directory, netns_cookie, has_echoes);
   maps_ = std::make_unique<LoadMaps>(directory);
   attach(directory);
   // An agent that was killed has not looked at these.
@@ -40,7 +42,8 @@ LoadCounting::~LoadCounting() = default;
 
 int LoadCounting::events_fd() const { return bpf_map__fd(program_->maps.load_events); }
 
-void LoadCounting::load(const PinDirectory& directory, std::uint64_t netns_cookie) {
+void LoadCounting::load(const PinDirectory& directory, std::uint64_t netns_cookie,
+                        bool has_echoes) {
   if (!program_) throw bpf_failure("cannot open the program that counts connections", -errno);
   program_->rodata->netns_cookie = netns_cookie;
   program_->rodata->generation = generation_now(directory) + 1;
@@ -48,8 +51,14 @@ void LoadCounting::load(const PinDirectory& directory, std::uint64_t netns_cooki
     bpf_map* map = bpf_object__find_map_by_name(program_->obj, name);
     bpf_map__set_pin_path(map, directory.pin(name).c_str());
   }
-  const UniqueFd echoes = open_pinned_map(directory, "echoes");
-  bpf_map__reuse_fd(program_->maps.echoes, echoes.get());
+  UniqueFd echoes;
+  if (has_echoes) {
+    echoes = open_pinned_map(directory, "echoes");
+    bpf_map__reuse_fd(program_->maps.echoes, echoes.get());
+  } else {
+    bpf_map__set_autocreate(program_->maps.echoes, false);
+  }
+  program_->rodata->has_echoes = has_echoes;
   forget_bpf_complaints();
   if (const int err = load_bpf__load(program_.get()); err != 0) {
     throw bpf_failure("cannot load the program that counts connections", err);
@@ -72,6 +81,7 @@ void LoadCounting::attach(const PinDirectory& directory) const {
 void LoadCounting::remove(const PinDirectory& directory) {
   directory.unpin(kLinkPin);
   for (const char* name : kPinnedMaps) directory.unpin(name);
+  AcceptedNodes::remove(directory);
 }
 
 }  // namespace crab

@@ -14,9 +14,10 @@ namespace crab {
 
 class LoadCounting {
  public:
-  // The namespace's cookie is current_netns_cookie(). The redirection's maps are pinned already.
+  // The namespace's cookie is current_netns_cookie(). With the eBPF endpoint, the program finds the
+  // nodes in the map of echoes, which is pinned already; otherwise AcceptedNodes asks the kernel.
   // Throws AgentError.
-  LoadCounting(const PinDirectory& directory, std::uint64_t netns_cookie);
+  LoadCounting(const PinDirectory& directory, std::uint64_t netns_cookie, bool has_echoes);
   ~LoadCounting();
 
   LoadMaps& maps() const { return *maps_; }
@@ -27,7 +28,7 @@ class LoadCounting {
   static void remove(const PinDirectory& directory);
 
  private:
-  void load(const PinDirectory& directory, std::uint64_t netns_cookie);
+  void load(const PinDirectory& directory, std::uint64_t netns_cookie, bool has_echoes);
   void attach(const PinDirectory& directory) const;
 
   std::unique_ptr<load_bpf, void (*)(load_bpf*)> program_;

@@ -43,7 +43,8 @@ class LoadMaps {
   std::vector<WatchedBackend> watched() const;
 
   LoadCounts counts(std::uint32_t index) const;
-  // Connections that this node redirected here; never more than accepted in counts() read after it.
+  // Connections that this node redirected here; never more than accepted in counts() read after
+  // it. With an endpoint in the kernel as of AcceptedNodes::refresh().
   std::uint64_t accepted_from(std::uint32_t index, std::uint8_t node) const;
 
   crab_load& load(std::uint32_t index) const { return loads_[index]; }

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernel_patch/agent/mapped_bytes.h"
 #include "kernel_patch/uapi/crab_siphash.h"
 
 namespace crab {
@@ -13,7 +14,6 @@ namespace {
 
 constexpr std::size_t kHeaderLength = sizeof(crab_report_header);
 constexpr std::size_t kRecordLength = sizeof(crab_report_record);
-constexpr std::uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 constexpr unsigned kKnownFlags = CRAB_REPORT_EVENT | CRAB_REPORT_ACCEPTS | CRAB_REPORT_GOODBYE;
 
 static_assert(kHeaderLength == 48 && kRecordLength == 48);
@@ -29,12 +29,7 @@ constexpr std::size_t length_of(std::size_t n_records) {
 
 crab_report_record to_wire(const LoadReportRecord& record) {
   crab_report_record wire{};
-  if (record.address.is_v4()) {
-    std::memcpy(wire.address, kMappedPrefix, sizeof kMappedPrefix);
-    std::memcpy(wire.address + sizeof kMappedPrefix, record.address.bytes.data(), 4);
-  } else {
-    std::memcpy(wire.address, record.address.bytes.data(), sizeof wire.address);
-  }
+  put_mapped(record.address, wire.address);
   wire.port = htobe16(record.port);
   wire.open = htobe32(record.open);
   wire.accepted_own = htobe64(record.accepted_own);
@@ -45,9 +40,7 @@ crab_report_record to_wire(const LoadReportRecord& record) {
 
 LoadReportRecord from_wire(const crab_report_record& wire) {
   LoadReportRecord record;
-  const bool is_mapped = std::memcmp(wire.address, kMappedPrefix, sizeof kMappedPrefix) == 0;
-  record.address =
-      is_mapped ? IpAddress::v4(wire.address + sizeof kMappedPrefix) : IpAddress::v6(wire.address);
+  record.address = get_mapped(wire.address);
   record.port = be16toh(wire.port);
   record.open = be32toh(wire.open);
   record.accepted_own = be64toh(wire.accepted_own);

@@ -13,17 +13,20 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 #include <system_error>
+#include <utility>
 
 namespace crab {
 
 LoadReporter::LoadReporter(const LoadCounting& counting, const SharedMap<crab_session>& sessions,
-                           std::vector<SocketAddress> own)
+                           AcceptedNodes* nodes, std::vector<SocketAddress> own)
     : counting_(counting),
       statuses_(sessions),
       audit_(counting.maps()),
       events_(ring_buffer__new(counting.events_fd(), on_event, this, nullptr), ring_buffer__free),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      nodes_(nodes),
       own_(std::move(own)) {
   if (!events_ || !wake_) {
     throw AgentError(
@@ -38,6 +41,12 @@ void LoadReporter::finish() {
   thread_.request_stop();
   post([] {});
   thread_.join();
+}
+
+void LoadReporter::audit() {
+  // A module that is unloaded takes its counts along, so they are fetched without reports, too.
+  if (nodes_ != nullptr) post([this] { refresh_nodes(); });
+  audit_.run();
 }
 
 void LoadReporter::set_own(std::vector<SocketAddress> own) {
@@ -99,10 +108,27 @@ void LoadReporter::watch() {
   const auto is_new = [&maps](const WatchedBackend& backend) {
     return std::atomic_ref(maps.load(backend.index).audited).load() == 0;
   };
-  if (std::any_of(watched.begin(), watched.end(), is_new)) audit_.run();
+  std::vector<WatchedBackend> fresh;
+  std::copy_if(watched.begin(), watched.end(), std::back_inserter(fresh), is_new);
+  if (nodes_ != nullptr) nodes_->begin(fresh);
+  refresh_nodes();
+  if (!fresh.empty()) audit_.run();
   for (auto& [appliance, session] : sessions_) {
     session.set_backends(maps.find(session.terms().backends));
     statuses_[appliance].n_backends = static_cast<__u32>(session.terms().backends.size());
+  }
+}
+
+// The reports go on without: a node then takes connections for not accepted yet.
+void LoadReporter::refresh_nodes() {
+  if (nodes_ == nullptr) return;
+  try {
+    nodes_->refresh();
+    is_node_blind_ = false;
+  } catch (const AgentError& error) {
+    if (!std::exchange(is_node_blind_, true)) {
+      spdlog::error("connections accepted are not counted by node: {}", error.what());
+    }
   }
 }
 
@@ -155,8 +181,11 @@ void LoadReporter::run(const std::stop_token& stop) {
     run_posted();
     ring_buffer__consume(events_.get());
     const auto now = ReportSession::Clock::now();
+    const auto is_due = [now](const auto& entry) { return entry.second.due() <= now; };
+    if (std::any_of(sessions_.begin(), sessions_.end(), is_due)) refresh_nodes();
     for (auto& [appliance, session] : sessions_) session.send_due(counting_.maps(), now);
   }
+  refresh_nodes();
   for (auto& [appliance, session] : sessions_) session.say_goodbye(counting_.maps());
 }
 

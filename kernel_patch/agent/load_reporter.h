@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernel_patch/agent/accepted_nodes.h"
 #include "kernel_patch/agent/load_audit.h"
 #include "kernel_patch/agent/load_counting.h"
 #include "kernel_patch/agent/report_session.h"
@@ -21,9 +22,10 @@ namespace crab {
 class LoadReporter {
  public:
   // own: backends that are watched whether or not a node wants to know; audited on return.
-  // sessions is where each appliance's state is shown. Throws AgentError.
+  // sessions is where each appliance's state is shown. nodes, which counts by node with an endpoint
+  // in the kernel, may be null; it outlives this, and only this may use it. Throws AgentError.
   LoadReporter(const LoadCounting& counting, const SharedMap<crab_session>& sessions,
-               std::vector<SocketAddress> own);
+               AcceptedNodes* nodes, std::vector<SocketAddress> own);
   ~LoadReporter() { finish(); }
 
   // Says goodbye to every node; on return it has left this host. Nothing is sent afterwards.
@@ -35,7 +37,7 @@ class LoadReporter {
   void end(std::size_t appliance);
 
   // In the calling thread, beside the reports. Throws AgentError.
-  void audit() { audit_.run(); }
+  void audit();
 
  private:
   void post(std::function<void()> command);
@@ -44,6 +46,7 @@ class LoadReporter {
   void wait() const;
   void apply(std::size_t appliance, SessionTerms terms);
   void watch();
+  void refresh_nodes();
   static int on_event(void* self, void* data, std::size_t size);
 
   const LoadCounting& counting_;
@@ -56,6 +59,8 @@ class LoadReporter {
   std::vector<std::function<void()>> posted_;  // mutex_
 
   // The reporter's thread alone, once it runs.
+  AcceptedNodes* const nodes_;
+  bool is_node_blind_ = false;  // the last refresh failed
   std::vector<SocketAddress> own_;
   std::map<std::size_t, ReportSession> sessions_;
 

@@ -10,7 +10,9 @@
 #include <cstdio>
 #include <map>
 
+#include "kernel_patch/agent/bpf_failure.h"
 #include "kernel_patch/agent/doctor.h"
+#include "kernel_patch/agent/ebpf_endpoint.h"
 #include "kernel_patch/agent/remove.h"
 #include "kernel_patch/agent/run.h"
 #include "kernel_patch/agent/status.h"
@@ -25,6 +27,13 @@ const std::map<std::string, unsigned> kRoles = {
     {"both", CRAB_ROLE_CLIENT | CRAB_ROLE_SERVER},
 };
 
+const std::map<std::string, crab::EndpointChoice> kChoices = {
+    {"auto", crab::EndpointChoice::Auto},
+    {"ebpf", crab::EndpointChoice::Ebpf},
+    {"netfilter", crab::EndpointChoice::Netfilter},
+    {"kernel", crab::EndpointChoice::Kernel},
+};
+
 void add_pin_directory(CLI::App* command, std::string* path) {
   command->add_option("--pin-dir", *path, "Where maps and links outlive the agent, on a bpffs")
       ->capture_default_str();
@@ -34,9 +43,16 @@ void add_place(CLI::App* command, crab::EndpointOptions* endpoint) {
   command->add_option("--role", endpoint->roles, "client, server or both")
       ->required()
       ->transform(CLI::CheckedTransformer(kRoles));
-  command->add_option("--interface", endpoint->interfaces, "Where the service's packets pass")
-      ->required();
-  command->add_option("--cgroup", endpoint->cgroup, "Offer for sockets of its processes (client)")
+  command
+      ->add_option("--endpoint", endpoint->choice,
+                   "auto, ebpf, netfilter or kernel; auto, the best that is present, unless the "
+                   "file says otherwise")
+      ->transform(CLI::CheckedTransformer(kChoices));
+  command->add_option("--interface", endpoint->interfaces,
+                      "Where the service's packets pass; the eBPF endpoint needs it");
+  command
+      ->add_option("--cgroup", endpoint->cgroup,
+                   "Offer for sockets of its processes (client, eBPF)")
       ->capture_default_str();
   add_pin_directory(command, &endpoint->pin_directory);
 }
@@ -80,11 +96,11 @@ void add_run(CLI::App* app, crab::RunOptions* options) {
       ->check(is_agent_name, "name")
       ->capture_default_str();
   add_place(command, endpoint);
-  add_limit(command, "--max-flows", &endpoint->max_flows, "Redirected connections (client)");
-  add_limit(command, "--max-pending", &endpoint->max_pending, "Unanswered SYNs (client)");
-  add_limit(command, "--max-echoes", &endpoint->max_echoes, "Remembered SYNs (server)");
+  add_limit(command, "--max-flows", &endpoint->max_flows, "Redirected connections (client, eBPF)");
+  add_limit(command, "--max-pending", &endpoint->max_pending, "Unanswered SYNs (client, eBPF)");
+  add_limit(command, "--max-echoes", &endpoint->max_echoes, "Remembered SYNs (server, eBPF)");
   command->add_flag("!--no-learnt-next-hop", endpoint->learn_next_hop,
-                    "Ask the neighbour table for every packet");
+                    "Ask the neighbour table for every packet (eBPF)");
   command->callback([options, config, appliance] {
     if (!*config && !*appliance) {
       throw CLI::RequiredError("--config or --appliance");
@@ -101,8 +117,9 @@ void add_doctor(CLI::App* app, crab::DoctorOptions* options) {
   command->callback([options] {
     const std::vector<crab::Finding> findings = crab::examine(*options);
     std::fputs(crab::findings_text(findings).c_str(), stdout);
-    const bool is_well = std::all_of(findings.begin(), findings.end(),
-                                     [](const crab::Finding& finding) { return finding.ok; });
+    const bool is_well = std::none_of(
+        findings.begin(), findings.end(),
+        [](const crab::Finding& finding) { return finding.level == crab::Finding::Level::Fail; });
     if (!is_well) throw CLI::RuntimeError(1);
   });
 }
@@ -131,8 +148,8 @@ void add_remove(CLI::App* app, crab::RemoveOptions* options) {
   CLI::App* command =
       app->add_subcommand("remove", "Stop offering, wait for connections to end, unload");
   add_pin_directory(command, &options->pin_directory);
-  command->add_flag("--force", options->force, "Do not wait: redirected connections break");
-  command->add_option("--timeout", options->timeout, "Seconds to wait for connections")
+  command->add_flag("--force", options->force, "Do not wait: what is unfinished breaks");
+  command->add_option("--timeout", options->timeout, "Seconds to wait for what is unfinished")
       ->capture_default_str();
   command->callback([options] { crab::remove(*options); });
 }
@@ -153,11 +170,13 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  crab-agent run --config /etc/crab/crab.yaml --role both --interface eth0\n"
       "  crab-agent run --appliance unix:/run/crab/control.sock --role server --interface eth0\n"
+      "  crab-agent run --config /etc/crab/crab.yaml --role client --endpoint netfilter\n"
       "  crab-agent status --flows\n"
       "  crab-agent doctor --config /etc/crab/crab.yaml --role client --interface eth0\n"
       "  crab-agent remove --timeout 600");
   spdlog::set_default_logger(spdlog::stderr_logger_mt("crab-agent"));
   spdlog::set_pattern("%n: %l: %v");
+  crab::keep_bpf_complaints();
   add_run(&app, &run_options);
   add_doctor(&app, &doctor_options);
   add_status(&app, &status_options);

@@ -4,27 +4,22 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
-#include <cstring>
+#include <array>
+#include <bit>
+
+#include "kernel_patch/agent/mapped_bytes.h"
 
 namespace crab {
 
 crab_addr to_mapped(const IpAddress& address) {
-  crab_addr mapped{};
-  if (address.is_v4()) {
-    mapped.w[2] = htonl(0xffff);
-    std::memcpy(&mapped.w[3], address.bytes.data(), 4);
-  } else {
-    std::memcpy(mapped.w, address.bytes.data(), sizeof mapped.w);
-  }
-  return mapped;
+  std::array<std::uint8_t, sizeof(crab_addr)> bytes{};
+  put_mapped(address, bytes.data());
+  return std::bit_cast<crab_addr>(bytes);
 }
 
 IpAddress from_mapped(const crab_addr& address) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(address.w);
-  if (address.w[0] == 0 && address.w[1] == 0 && address.w[2] == htonl(0xffff)) {
-    return IpAddress::v4(bytes + 12);
-  }
-  return IpAddress::v6(bytes);
+  const auto bytes = std::bit_cast<std::array<std::uint8_t, sizeof address>>(address);
+  return get_mapped(bytes.data());
 }
 
 crab_prefix to_mapped(const Prefix& prefix) {

@@ -11,16 +11,17 @@
 #include <cerrno>
 #include <csignal>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <thread>
 
+#include "kernel_patch/agent/accepted_nodes.h"
 #include "kernel_patch/agent/agent_error.h"
 #include "kernel_patch/agent/appliances.h"
 #include "kernel_patch/agent/host_addresses.h"
 #include "kernel_patch/agent/load_counting.h"
 #include "kernel_patch/agent/load_reporter.h"
-#include "kernel_patch/agent/next_hop_keeper.h"
 
 namespace crab {
 namespace {
@@ -59,26 +60,20 @@ class Agent {
       : options_(options),
         signals_(block_signals()),
         config_(configuration(options)),
-        endpoint_(options.endpoint, config_),
-        sessions_(endpoint_.directory(), "sessions", CRAB_MAX_APPLIANCES) {
+        endpoint_(install_endpoint(options.endpoint, config_)),
+        sessions_(endpoint_->directory(), "sessions", CRAB_MAX_APPLIANCES) {
     for (std::size_t i = 0; i < CRAB_MAX_APPLIANCES; ++i) sessions_[i] = {};
-    // Only the client's sockets route to virtual addresses, only servers have backends.
-    if (options.endpoint.roles & CRAB_ROLE_CLIENT) {
-      keeper_.emplace(endpoint_.maps(), endpoint_.interfaces());
-    }
     if (options.endpoint.roles & CRAB_ROLE_SERVER) {
-      counting_.emplace(endpoint_.directory(), current_netns_cookie());
-      reporter_.emplace(*counting_, sessions_, own_backends(config_));
+      count_load();
     } else {
-      LoadCounting::remove(endpoint_.directory());
+      LoadCounting::remove(endpoint_->directory());
     }
     if (!options.appliances.empty()) {
       appliances_.emplace(options.appliances, options.name, sessions_,
                           reporter_ ? &*reporter_ : nullptr);
     }
-    spdlog::info("on {}: {} services, {} allowed prefixes, {} nodes, pinned at {}",
-                 fmt::join(options.endpoint.interfaces, ", "), config_.services.size(),
-                 config_.prefixes.size(), options.appliances.size(),
+    spdlog::info("{} services, {} allowed prefixes, {} nodes, pinned at {}",
+                 config_.services.size(), config_.prefixes.size(), options.appliances.size(),
                  options.endpoint.pin_directory);
   }
 
@@ -90,7 +85,7 @@ class Agent {
 
   void run() {
     pollfd events[] = {{signals_.get(), POLLIN, 0},
-                       {keeper_ ? keeper_->fd() : -1, POLLIN, 0},
+                       {endpoint_->event_fd(), POLLIN, 0},
                        {appliances_ ? appliances_->fd() : -1, POLLIN, 0}};
     const auto interval = std::min(options_.sweep_interval, options_.audit_interval);
     for (;;) {
@@ -98,7 +93,7 @@ class Agent {
       if (n < 0 && errno != EINTR) {
         throw AgentError(fmt::format("poll: {}", std::generic_category().message(errno)));
       }
-      if (n > 0 && (events[1].revents & POLLIN) != 0) keeper_->follow();
+      if (n > 0 && (events[1].revents & POLLIN) != 0) endpoint_->follow();
       if (n > 0 && (events[2].revents & POLLIN) != 0) follow_appliances();
       do_regular_work();
       if (n <= 0 || (events[0].revents & POLLIN) == 0) continue;
@@ -110,6 +105,15 @@ class Agent {
   }
 
  private:
+  // Only servers have backends.
+  void count_load() {
+    const PinDirectory& directory = endpoint_->directory();
+    const bool is_ebpf = endpoint_->kind() == EndpointKind::Ebpf;
+    counting_.emplace(directory, current_netns_cookie(), is_ebpf);
+    if (!is_ebpf) nodes_.emplace(directory, counting_->maps());
+    reporter_.emplace(*counting_, sessions_, nodes_ ? &*nodes_ : nullptr, own_backends(config_));
+  }
+
   // Listing sockets costs by how many there are, TIME-WAIT ones included: with very many it is done
   // so seldom that it takes a hundredth of a CPU.
   void plan_audit(Clock::time_point begun) {
@@ -120,7 +124,7 @@ class Agent {
   void do_regular_work() {
     const auto now = Clock::now();
     if (now >= next_sweep_) {
-      endpoint_.sweep();
+      endpoint_->maintain();
       next_sweep_ = now + options_.sweep_interval;
     }
     if (now < next_audit_) return;
@@ -140,7 +144,7 @@ class Agent {
     const std::optional<EndpointConfig> config = appliances_->take_config();
     if (!config) return;
     try {
-      endpoint_.maps().apply(*config);
+      endpoint_->apply(*config);
       is_told_ = true;
     } catch (const AgentError& error) {
       spdlog::error("{}", error.what());
@@ -151,8 +155,12 @@ class Agent {
     if (options_.config_path.empty()) return;
     sd_notify(0, "RELOADING=1");
     try {
-      config_ = configuration(options_);
-      if (!is_told_) endpoint_.maps().apply(config_);
+      EndpointConfig read = configuration(options_);
+      if (read.choice != config_.choice) {
+        spdlog::warn("agent.endpoint has changed: the next start follows it");
+      }
+      config_ = std::move(read);
+      if (!is_told_) endpoint_->apply(config_);
       if (reporter_) reporter_->set_own(own_backends(config_));
       spdlog::info("{} read again: {} services, {} allowed prefixes{}", options_.config_path,
                    config_.services.size(), config_.prefixes.size(),
@@ -166,10 +174,10 @@ class Agent {
   const RunOptions& options_;
   const UniqueFd signals_;
   EndpointConfig config_;  // the file's
-  const Endpoint endpoint_;
+  const std::unique_ptr<RedirectEndpoint> endpoint_;
   const SharedMap<crab_session> sessions_;
-  std::optional<NextHopKeeper> keeper_;
   std::optional<LoadCounting> counting_;
+  std::optional<AcceptedNodes> nodes_;  // with an endpoint in the kernel
   std::optional<LoadReporter> reporter_;
   std::optional<Appliances> appliances_;
   bool is_told_ = false;   // a node's services are in force instead of the file's

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -23,13 +22,6 @@ void set_text(char (&field)[kSize], std::string_view text) {
   const std::size_t n = std::min(text.size(), kSize - 1);
   std::copy_n(text.data(), n, field);
   std::fill(field + n, field + kSize, '\0');
-}
-
-// CLOCK_MONOTONIC.
-inline std::uint64_t monotonic_ns() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
 }  // namespace crab

@@ -3,12 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <iterator>
 #include <string_view>
 
+#include "kernel_patch/agent/accepted_nodes.h"
+#include "kernel_patch/agent/endpoint_record.h"
 #include "kernel_patch/agent/mapped_address.h"
 #include "kernel_patch/agent/session_status.h"
-#include "kernel_patch/agent/tc_attachment.h"
+#include "lb/monotonic_clock.h"
 
 namespace crab {
 namespace {
@@ -24,6 +28,13 @@ std::string form_name(const crab_service& terms) {
     default:
       return "paper";
   }
+}
+
+std::vector<std::string> role_names(unsigned roles) {
+  std::vector<std::string> names;
+  if (roles & CRAB_ROLE_CLIENT) names.emplace_back("client");
+  if (roles & CRAB_ROLE_SERVER) names.emplace_back("server");
+  return names;
 }
 
 std::string prefix_text(const crab_prefix& prefix) {
@@ -45,16 +56,34 @@ std::string quoted(const std::vector<std::string>& words) {
   return list;
 }
 
+// With an endpoint in the kernel; otherwise the maps have them.
+std::vector<AcceptedNodes::Count> kernel_counts(const PinDirectory& directory, LoadMaps* maps) {
+  if (!directory.has("accepted_bases")) return {};
+  try {
+    return AcceptedNodes(directory, *maps).peek();
+  } catch (const AgentError&) {  // the module is unloaded: what the agent knew last is shown
+    return {};
+  }
+}
+
 void read_loads(const PinDirectory& directory, Status* status) {
-  const LoadMaps maps(directory);
+  LoadMaps maps(directory);
+  const std::vector<AcceptedNodes::Count> newer = kernel_counts(directory, &maps);
   for (const WatchedBackend& backend : maps.watched()) {
+    std::array<std::uint64_t, 256> accepted{};
+    for (unsigned node = 1; node < 256; ++node) {
+      accepted[node] = maps.accepted_from(backend.index, static_cast<std::uint8_t>(node));
+    }
     BackendLoad& load = status->loads.emplace_back();
     load.address = backend.address;
-    for (unsigned node = 1; node < 256; ++node) {
-      const auto n = maps.accepted_from(backend.index, static_cast<std::uint8_t>(node));
-      if (n > 0) load.accepted_by_node.emplace_back(node, n);
-    }
     load.counts = maps.counts(backend.index);
+    for (const AcceptedNodes::Count& count : newer) {
+      if (count.index != backend.index) continue;
+      accepted[count.node] = std::min(count.n, load.counts.accepted);
+    }
+    for (unsigned node = 1; node < 256; ++node) {
+      if (accepted[node] > 0) load.accepted_by_node.emplace_back(node, accepted[node]);
+    }
   }
   status->boot_id = maps.settings().boot_id;
   status->n_repaired = maps.settings().repaired;
@@ -141,81 +170,94 @@ void put_loads_json(const Status& status, std::string* text) {
 
 Status read_status(const std::string& pin_directory, bool with_flows) {
   const PinDirectory directory = PinDirectory::of_installed(pin_directory);
-  const KernelMaps maps(directory);
   Status status;
-  for (const Interface& interface : all_interfaces()) {
-    if (is_attached(interface)) status.interfaces.push_back(interface.name);
+  status.endpoint = find_installed(directory)->report(with_flows);
+  if (const auto record = read_record(directory)) {
+    status.endpoint.kind = record->kind;
+    status.endpoint.why = record->why;
+    if (record->kind == EndpointKind::Ebpf) status.endpoint.roles = record->roles;
   }
-  status.offers = directory.has("socket");
-  status.services = maps.services();
-  status.prefixes = maps.prefixes();
-  status.flows = maps.flow_totals();
-  status.n_pending = maps.n_pending();
-  status.n_echoes = maps.n_echoes();
-  status.counters = maps.counters();
   if (directory.has("load_settings")) read_loads(directory, &status);
   const SharedMap<crab_session> sessions(directory, "sessions", CRAB_MAX_APPLIANCES);
   for (std::size_t i = 0; i < CRAB_MAX_APPLIANCES; ++i) {
     if (sessions[i].state != CRAB_SESSION_UNUSED) status.nodes.push_back(sessions[i]);
   }
   status.now_ns = monotonic_ns();
-  if (with_flows) {
-    maps.for_each_flow([&status](const crab_tuple& tuple, const crab_flow& flow) {
-      status.flow_list.emplace_back(tuple, flow);
-      return true;
-    });
-  }
   return status;
 }
 
 std::string status_table(const Status& status) {
+  const EndpointReport& endpoint = status.endpoint;
   std::string text;
   const auto out = std::back_inserter(text);
-  fmt::format_to(out, "interfaces  {}\n", fmt::join(status.interfaces, ", "));
-  fmt::format_to(out, "offers      {}\n", status.offers ? "yes" : "no");
-  for (const auto& [key, terms] : status.services) {
+  fmt::format_to(out, "endpoint    {}{}{}\n", name_of(endpoint.kind),
+                 endpoint.why.empty() ? "" : ": ", endpoint.why);
+  if (endpoint.kind == EndpointKind::Ebpf) {
+    fmt::format_to(out, "interfaces  {}\n", fmt::join(endpoint.interfaces, ", "));
+  } else {
+    fmt::format_to(out, "in force    {}\n", endpoint.implementation);
+  }
+  if (endpoint.roles != 0) {
+    fmt::format_to(out, "roles       {}\n", fmt::join(role_names(endpoint.roles), ", "));
+  }
+  fmt::format_to(out, "offers      {}\n", endpoint.offers ? "yes" : "no");
+  for (const auto& [key, terms] : endpoint.services) {
     fmt::format_to(out, "service     {}  form {}{}\n", endpoint_text(key.vip, key.port),
                    form_name(terms), terms.n_keys > 0 ? ", keyed" : "");
   }
-  for (const crab_prefix& prefix : status.prefixes) {
+  for (const crab_prefix& prefix : endpoint.prefixes) {
     fmt::format_to(out, "allowed     {}\n", prefix_text(prefix));
   }
-  fmt::format_to(out, "flows       {} open, {} closing\npending     {}\nechoes      {}\n",
-                 status.flows.n_open, status.flows.n_closing, status.n_pending, status.n_echoes);
-  for (const auto& [tuple, flow] : status.flow_list) {
+  if (endpoint.flows) {
+    fmt::format_to(out, "flows       {} open, {} closing\n", endpoint.flows->n_open,
+                   endpoint.flows->n_closing);
+  }
+  fmt::format_to(out, "pending     {}\nechoes      {}\n", endpoint.n_pending, endpoint.n_echoes);
+  for (const auto& [tuple, flow] : endpoint.flow_list) {
     fmt::format_to(out, "flow        {} -> {} at {}{}\n", endpoint_text(tuple.local, tuple.lport),
                    endpoint_text(tuple.remote, tuple.rport), backend_text(flow),
                    flow.expires_ns != 0 ? ", closing" : "");
   }
   put_loads_table(status, &text);
-  for (std::size_t i = 0; i < status.counters.size(); ++i) {
-    if (status.counters[i] == 0) continue;
-    fmt::format_to(out, "{:>14}  {:<28}  {}\n", status.counters[i], kCounterDescriptions[i].name,
-                   kCounterDescriptions[i].meaning);
+  for (const CounterReading& counter : endpoint.counters) {
+    if (counter.value == 0) continue;
+    fmt::format_to(out, "{:>14}  {:<28}  {}\n", counter.value, counter.name, counter.meaning);
   }
   return text;
 }
 
 std::string status_json(const Status& status) {
+  const EndpointReport& endpoint = status.endpoint;
   std::string text = "{\n";
   const auto out = std::back_inserter(text);
-  fmt::format_to(out, "  \"interfaces\": [{}],\n  \"offers\": {},\n", quoted(status.interfaces),
-                 status.offers);
+  fmt::format_to(out,
+                 "  \"endpoint\": {{\"kind\": \"{}\", \"why\": \"{}\", \"implementation\": "
+                 "\"{}\", \"roles\": [{}]}},\n",
+                 name_of(endpoint.kind), escaped(endpoint.why), escaped(endpoint.implementation),
+                 quoted(role_names(endpoint.roles)));
+  fmt::format_to(out, "  \"interfaces\": [{}],\n  \"offers\": {},\n", quoted(endpoint.interfaces),
+                 endpoint.offers);
   std::vector<std::string> objects;
-  for (const auto& [key, terms] : status.services) {
+  for (const auto& [key, terms] : endpoint.services) {
     objects.push_back(fmt::format(R"({{"service": "{}", "form": "{}", "keyed": {}}})",
                                   endpoint_text(key.vip, key.port), form_name(terms),
                                   terms.n_keys > 0));
   }
   fmt::format_to(out, "  \"services\": [{}],\n", fmt::join(objects, ", "));
   std::vector<std::string> prefixes;
-  for (const crab_prefix& prefix : status.prefixes) prefixes.push_back(prefix_text(prefix));
+  for (const crab_prefix& prefix : endpoint.prefixes) prefixes.push_back(prefix_text(prefix));
   fmt::format_to(out, "  \"allowed_prefixes\": [{}],\n", quoted(prefixes));
-  fmt::format_to(out, "  \"flows\": {{\"open\": {}, \"closing\": {}}},\n", status.flows.n_open,
-                 status.flows.n_closing);
-  fmt::format_to(out, "  \"pending\": {},\n  \"echoes\": {},\n", status.n_pending, status.n_echoes);
+  // Connections of an endpoint in the kernel are sockets like any other.
+  if (endpoint.flows) {
+    fmt::format_to(out, "  \"flows\": {{\"open\": {}, \"closing\": {}}},\n", endpoint.flows->n_open,
+                   endpoint.flows->n_closing);
+  } else {
+    fmt::format_to(out, "  \"flows\": null,\n");
+  }
+  fmt::format_to(out, "  \"pending\": {},\n  \"echoes\": {},\n", endpoint.n_pending,
+                 endpoint.n_echoes);
   objects.clear();
-  for (const auto& [tuple, flow] : status.flow_list) {
+  for (const auto& [tuple, flow] : endpoint.flow_list) {
     objects.push_back(fmt::format(
         R"({{"client": "{}", "service": "{}", "backend": "{}", "closing": {}}})",
         endpoint_text(tuple.local, tuple.lport), endpoint_text(tuple.remote, tuple.rport),
@@ -224,9 +266,8 @@ std::string status_json(const Status& status) {
   fmt::format_to(out, "  \"flow_list\": [{}],\n", fmt::join(objects, ", "));
   put_loads_json(status, &text);
   objects.clear();
-  for (std::size_t i = 0; i < status.counters.size(); ++i) {
-    objects.push_back(
-        fmt::format("\n    \"{}\": {}", kCounterDescriptions[i].name, status.counters[i]));
+  for (const CounterReading& counter : endpoint.counters) {
+    objects.push_back(fmt::format("\n    \"{}\": {}", escaped(counter.name), counter.value));
   }
   fmt::format_to(out, "  \"counters\": {{{}\n  }}\n}}\n", fmt::join(objects, ","));
   return text;

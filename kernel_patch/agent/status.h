@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernel_patch/agent/kernel_maps.h"
+#include "kernel_patch/agent/endpoint.h"
 #include "kernel_patch/agent/load_maps.h"
 
 namespace crab {
@@ -18,21 +18,13 @@ struct BackendLoad {
 };
 
 struct Status {
-  std::vector<std::string> interfaces;  // with our programs on them
-  bool offers = false;                  // the sock_ops program is attached
-  std::vector<std::pair<crab_service_key, crab_service>> services;
-  std::vector<crab_prefix> prefixes;
-  FlowTotals flows;
-  std::uint64_t n_pending = 0;
-  std::uint64_t n_echoes = 0;
-  Counters counters{};
+  EndpointReport endpoint;
   std::vector<BackendLoad> loads;
   std::uint64_t boot_id = 0;        // of the counts
   std::uint64_t n_repaired = 0;     // connections by which audits corrected the counts
   std::uint64_t n_wakes_lost = 0;   // events that the agent was not woken for
   std::vector<crab_session> nodes;  // that the agent is attached to, or tries to be
   std::uint64_t now_ns = 0;         // CLOCK_MONOTONIC, when this was read
-  std::vector<std::pair<crab_tuple, crab_flow>> flow_list;  // only if asked for
 };
 
 // Throws AgentError if nothing is installed.

@@ -30,6 +30,22 @@
 #define CRAB_ROLE_CLIENT 0x1
 #define CRAB_ROLE_SERVER 0x2
 
+/* crab_endpoint.kind */
+#define CRAB_ENDPOINT_EBPF 1
+#define CRAB_ENDPOINT_NETFILTER 2
+#define CRAB_ENDPOINT_KERNEL 3
+
+/*
+ * endpoint: one element, what is installed; BPF programs do not use it.  A pin directory
+ * without it, from before there were several kinds, is the eBPF endpoint's.
+ */
+struct crab_endpoint {
+	__u64 netns_cookie;	/* the namespace that it is installed in */
+	__u32 kind;		/* CRAB_ENDPOINT_* */
+	__u32 roles;		/* CRAB_ROLE_* */
+	char why[240];		/* that kind; ends with 0 */
+};
+
 struct crab_addr {
 	__be32 w[4];
 };
@@ -156,6 +172,15 @@ struct crab_load {
 	__u64 changed;		/* CRAB_LOAD_*: set by an event that wakes the agent, which clears it */
 	__u64 audited;		/* the sockets that were there before are in it */
 	__u64 accepted_by_node[256];	/* of accepted, those that a redirect option names the node of */
+};
+
+/*
+ * accepted_bases: by the index in loads, only with an endpoint in the kernel.  That
+ * counts connections by node itself, since the family came; crab_load.accepted_by_node is its
+ * count plus this, modulo 2^64.
+ */
+struct crab_accepted_base {
+	__u64 by_node[256];
 };
 
 /* load_settings: one element, mapped into crab-agent. */

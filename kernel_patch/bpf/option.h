@@ -85,14 +85,19 @@ static __noinline int find_option(struct __sk_buff *skb, const struct packet *p,
 				  struct option *o)
 {
 	struct walk w = { .n = p->l4_len - CRAB_TCP_HDR_MIN, .found = -1 };
-	__u32 n = w.n, at, len, i;
+	__u32 last = w.n - 1, at, len, i;
 
 	o->len = 0;
 	o->redirect = false;
-	if (!n)
+	if (!w.n)
 		return 0;
-	if (n > CRAB_TCP_OPTIONS_MAX ||
-	    bpf_skb_load_bytes(skb, p->l4 + CRAB_TCP_HDR_MIN, w.bytes, n))
+	/*
+	 * A length that may be zero is refused. 6.1's verifier learns from a bound that it is
+	 * not, and not from a comparison with zero.
+	 */
+	barrier_var(last);
+	if (last >= CRAB_TCP_OPTIONS_MAX ||
+	    bpf_skb_load_bytes(skb, p->l4 + CRAB_TCP_HDR_MIN, w.bytes, last + 1))
 		return MALFORMED;
 	bpf_loop(CRAB_TCP_OPTIONS_MAX, step, &w, 0);
 	if (w.found == -1)

@@ -9,22 +9,25 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(Doctor, CountersAtZeroSayNothing) { EXPECT_TRUE(judge_counters(Counters{}).empty()); }
+TEST(Doctor, CountersAtZeroSayNothing) {
+  EXPECT_TRUE(judge_counters({{"redirected", "", 9}, {"missing_echo", "", 0}}).empty());
+}
 
 TEST(Doctor, ASuspiciousCounterComesWithARemedy) {
-  Counters counters{};
-  counters[CRAB_COUNT_redirected] = 100;
-  counters[CRAB_COUNT_missing_echo] = 7;
-  const std::vector<Finding> findings = judge_counters(counters);
+  const std::vector<Finding> findings =
+      judge_counters({{"redirected", "SYN-ACKs", 100}, {"missing_echo", "SYN-ACKs without", 7}});
   ASSERT_EQ(findings.size(), 1U);
-  EXPECT_FALSE(findings[0].ok);
+  EXPECT_EQ(findings[0].level, Finding::Level::Fail);
   EXPECT_THAT(findings_text(findings), HasSubstr("FAIL  7 missing_echo: "));
   EXPECT_THAT(findings_text(findings), HasSubstr("server role on every backend"));
 }
 
 TEST(Doctor, AFindingIsOneLine) {
-  EXPECT_EQ(findings_text({{true, "root", ""}, {false, "no route", "add one"}}),
-            "ok    root\nFAIL  no route; add one\n");
+  using Level = Finding::Level;
+  EXPECT_EQ(findings_text({{Level::Ok, "root", ""},
+                           {Level::Hint, "conntrack", "look"},
+                           {Level::Fail, "no route", "add one"}}),
+            "ok    root\nhint  conntrack; look\nFAIL  no route; add one\n");
 }
 
 }  // namespace

@@ -50,6 +50,21 @@ services:
 agent: { allowed_prefixes: [ 10.0.0.0/24, "fd00::/64" ] }
 )";
 
+EndpointChoice choice_in(const std::string& agent) {
+  const File file("agent: { " + agent + " }\n");
+  return load_endpoint_config(file.path()).choice;
+}
+
+TEST(EndpointConfig, TakesTheKindOfEndpoint) {
+  EXPECT_EQ(choice_in(""), EndpointChoice::Auto);
+  EXPECT_EQ(choice_in("endpoint: auto"), EndpointChoice::Auto);
+  EXPECT_EQ(choice_in("endpoint: ebpf"), EndpointChoice::Ebpf);
+  EXPECT_EQ(choice_in("endpoint: netfilter"), EndpointChoice::Netfilter);
+  EXPECT_EQ(choice_in("endpoint: kernel"), EndpointChoice::Kernel);
+  EXPECT_THAT(error_of("agent: { endpoint: nftables }\n"),
+              HasSubstr("agent.endpoint: 'nftables' is none of auto, ebpf, netfilter, kernel"));
+}
+
 TEST(EndpointConfig, TakesServicesOfBothFamilies) {
   const File file(kBoth);
   const EndpointConfig config = load_endpoint_config(file.path());

@@ -144,6 +144,28 @@ TEST(Random, FollowsWeights) {
   }
 }
 
+TEST(MaxShare, IsZeroOrAtLeastOne) {
+  for (const char* policy : {"join_shortest_queue", "power_of_two"}) {
+    const auto answer = [policy](const char* value) -> std::string {
+      try {
+        PolicyInstance::create(*find_policy(policy), {{"max_share", value}});
+      } catch (const PolicyError& error) {
+        return error.what();
+      }
+      return "accepted";
+    };
+    for (const char* value : {"0", "0.0", "1", "1.5", "1000"}) {
+      EXPECT_EQ(answer(value), "accepted") << policy << " " << value;
+    }
+    for (const char* value : {"0.5", "1e-9", "0.999", "1000.1", "-1", "nan", "x"}) {
+      EXPECT_NE(answer(value).find("'max_share': '" + std::string(value) +
+                                   "' is neither 0 nor a number from 1 to 1000"),
+                std::string::npos)
+          << policy << " " << answer(value);
+    }
+  }
+}
+
 TEST(Registry, KnowsNoOther) { EXPECT_EQ(find_policy("best"), nullptr); }
 
 }  // namespace
