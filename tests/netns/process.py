@@ -53,7 +53,7 @@ class Daemon:
     """
 
     def __init__(self, name: str, command: Command, log: pathlib.Path, *, notify: bool = False,
-                 environment: dict[str, str] | None = None):
+                 environment: dict[str, str] | None = None, pass_fds: Sequence[int] = ()):
         self.name = name
         self.log = log
         variables = os.environ | (environment or {})
@@ -67,7 +67,8 @@ class Daemon:
         with open(log, "ab") as output:
             self.process = subprocess.Popen([str(word) for word in command], stdout=output,
                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                            env=variables, start_new_session=True)
+                                            env=variables, start_new_session=True,
+                                            pass_fds=pass_fds)
 
     @property
     def pid(self) -> int:

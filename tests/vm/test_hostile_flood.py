@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SYN floods with redirect options, and SYN cookies."""
+
+import pytest
+from endpoint import Deltas
+from flood import Flood, answer_to
+from process import wait_until
+from rack import SERVICES
+from subject import mac_of_guest
+
+N_FLOODED = 5000
+PLAIN = SERVICES["plain"]
+
+
+@pytest.fixture
+def flood(subject, family):
+    server = subject.server.guest
+    server.run(["ip", "-batch", "-"], input="\n".join(answer_to(subject.attacker, family)))
+    return Flood(subject.attacker, mac_of_guest(server),
+                 (subject.virtual_address(family), PLAIN.port),
+                 (server.address(family), PLAIN.backend_port))
+
+
+def test_real_connections_go_on_in_a_flood(subject, flood, family):
+    deltas = Deltas(subject.server)
+    n_echoes = []
+    with flood:
+        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= N_FLOODED / 2, "the flood",
+                   240)
+        for _ in range(10):
+            subject.move(family)
+            n_echoes.append(subject.server.info())
+        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= N_FLOODED, "the flood", 240)
+    for info in n_echoes:
+        # The patched stack keeps the option in the request, which the backlog bounds.
+        assert info["n_echoes"] <= (info["max_echoes"] or 4096)
+    assert deltas.now()["echoed"] >= N_FLOODED / 2
+    subject.move(family)
+    # The table forgets what never came to a connection.
+    wait_until(lambda: subject.server.info()["n_echoes"] == 0, "the table to be empty", 400)
+
+
+def test_syn_cookies(subject, family):
+    server = subject.server.guest
+    server.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=2"])
+    try:
+        sent = cookies_sent(server)
+        for name in SERVICES["plain"], SERVICES["keyed"]:
+            deltas = Deltas(subject.server)
+            subject.move(family, "plain" if name is PLAIN else "keyed", 10 << 20)
+            assert deltas.now()["echoed"] == 1
+        assert cookies_sent(server) >= sent + 2
+    finally:
+        server.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=1"])
+
+
+def cookies_sent(server) -> int:
+    names, values = [line.split() for line in server.call("kernel.read", "/proc/net/netstat")
+                     .splitlines() if line.startswith("TcpExt:")]
+    return int(values[names.index("SyncookiesSent")])
