@@ -191,7 +191,7 @@ void DpdkDataplane::follow_links() {
 }
 
 PublishOutcome DpdkDataplane::publish(const SnapshotSpec& spec) {
-  const PublishOutcome outcome =
+  PublishOutcome outcome =
       publisher_->publish(std::make_unique<const Snapshot>(spec), kPublishBound);
   eligibility_log_.published(spec);
   all_loads_changed();  // what was assigned through the old snapshot is in no key of the new one

@@ -9,7 +9,6 @@
 #include <sys/vfs.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
 

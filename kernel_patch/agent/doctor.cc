@@ -185,10 +185,10 @@ class Examination {
   void connection_tracking() {
     if (!is_client() || read_number("/proc/sys/net/netfilter/nf_conntrack_count", -1) < 0) return;
     hint(
-        "connection tracking is there: it takes a redirected SYN-ACK for invalid, so a firewall "
-        "that drops `ct state invalid` on input stops or delays redirects",
-        "if this host's does, accept what has the option before: nft insert rule inet filter "
-        "input tcp option 253 exists accept");
+        "connection tracking is there, and takes a redirected SYN-ACK for invalid: a firewall that "
+        "drops such packets on input stops redirects",
+        "if this host's does, let in what has the option before that rule: nft insert rule inet "
+        "filter input tcp option 253 exists accept");
     note(read_number("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", 1) != 0,
          "connection tracking picks up connections whose SYN it has not seen",
          "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1: otherwise redirected connections stay "

@@ -58,7 +58,7 @@ void LoadCounting::load(const PinDirectory& directory, std::uint64_t netns_cooki
   } else {
     bpf_map__set_autocreate(program_->maps.echoes, false);
   }
-  program_->rodata->has_echoes = has_echoes;
+  program_->rodata->has_echoes = has_echoes ? 1 : 0;
   forget_bpf_complaints();
   if (const int err = load_bpf__load(program_.get()); err != 0) {
     throw bpf_failure("cannot load the program that counts connections", err);

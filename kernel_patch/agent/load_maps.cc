@@ -39,9 +39,10 @@ std::uint64_t new_boot_id() {
 
 UniqueFd open_pinned_map(const PinDirectory& directory, const std::string& name) {
   UniqueFd fd(bpf_obj_get(directory.pin(name).c_str()));
-  if (!fd)
+  if (!fd) {
     throw AgentError(
         fmt::format("{}: {}", directory.pin(name), std::generic_category().message(errno)));
+  }
   return fd;
 }
 

@@ -321,7 +321,7 @@ bool decode_accepted(const nlmsghdr* message, std::vector<AcceptedReading>* acce
       return false;
     }
     reading.server.port = ntohs(port);
-    accepted->push_back(std::move(reading));
+    accepted->push_back(reading);
     return true;
   });
 }

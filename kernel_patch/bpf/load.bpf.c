@@ -100,7 +100,7 @@ const volatile __u64 netns_cookie;
 /* Two programs are attached while one replaces the other; one of them counts. */
 const volatile __u64 generation;
 /* An endpoint in the kernel has no such map, and counts the nodes itself. */
-const volatile bool has_echoes = true;
+const volatile __u32 has_echoes = 1;
 
 #define STATE(name) (1U << BPF_TCP_##name)
 #define OPEN_STATES (STATE(ESTABLISHED) | STATE(FIN_WAIT1) | STATE(FIN_WAIT2) | \

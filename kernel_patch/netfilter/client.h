@@ -64,8 +64,11 @@ unsigned int crab_defer(struct crab_net *cn, struct sock *sk, struct sk_buff *sk
 			const struct crab_answer *answer,
 			const struct nf_hook_state *state);
 int crab_defer_init(void);
-/* All of them are delivered when it returns; the hooks that defer have come to rest before. */
-void crab_defer_flush(void);
+/*
+ * Until the namespace's are all delivered; its hooks have come to rest before.
+ * Not for other namespaces': whoever holds his own socket for long holds up himself alone.
+ */
+void crab_defer_wait(struct crab_net *cn);
 void crab_defer_exit(void);
 
 #endif /* CRAB_CLIENT_H */

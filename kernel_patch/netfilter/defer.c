@@ -6,6 +6,7 @@
  */
 #include <linux/netdevice.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 #include <net/dst.h>
 #include <net/tcp.h>
@@ -48,7 +49,8 @@ static void answer_deferred(struct work_struct *work)
 	sock_put(d->sk);
 	memzero_explicit(&d->answer, sizeof(d->answer));
 	kfree(d);
-	atomic_dec(&cn->n_deferred);
+	if (atomic_dec_and_test(&cn->n_deferred))
+		wake_up_var(&cn->n_deferred);
 }
 
 unsigned int crab_defer(struct crab_net *cn, struct sock *sk, struct sk_buff *skb,
@@ -85,9 +87,9 @@ int crab_defer_init(void)
 	return queue ? 0 : -ENOMEM;
 }
 
-void crab_defer_flush(void)
+void crab_defer_wait(struct crab_net *cn)
 {
-	flush_workqueue(queue);
+	wait_var_event(&cn->n_deferred, !atomic_read(&cn->n_deferred));
 }
 
 void crab_defer_exit(void)

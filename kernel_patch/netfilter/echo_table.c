@@ -217,6 +217,7 @@ bool crab_echoes_take(struct crab_net *cn, const struct tcp_redirect_end *server
 {
 	struct crab_echo_table *table = table_of(cn);
 	struct shard *shard;
+	bool found = false;
 	struct entry *e;
 	u32 hash, acked;
 
@@ -228,13 +229,10 @@ bool crab_echoes_take(struct crab_net *cn, const struct tcp_redirect_end *server
 		return false;
 	spin_lock_bh(&shard->lock);
 	e = find(bucket_of(shard, hash), server, client);
-	if (e) {
-		/* Of this SYN, and not of another connection on the tuple. */
-		acked = ack - e->is.isn;
-		if (!acked || acked > e->is.syn_len)
-			e = NULL;
-	}
-	if (e) {
+	/* Of this SYN, and not of another connection on the tuple. */
+	acked = e ? ack - e->is.isn : 0;
+	if (acked && acked <= e->is.syn_len) {
+		found = true;
 		*out = e->is;
 		e->is.n_sent++;
 		e->used = jiffies;
@@ -242,5 +240,5 @@ bool crab_echoes_take(struct crab_net *cn, const struct tcp_redirect_end *server
 			remove(shard, e);
 	}
 	spin_unlock_bh(&shard->lock);
-	return e;
+	return found;
 }

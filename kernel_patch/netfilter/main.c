@@ -42,10 +42,10 @@ static void __net_exit exit_net_state(struct list_head *nets)
 {
 	struct net *net;
 
-	crab_defer_flush();
 	list_for_each_entry(net, nets, exit_list) {
 		struct crab_net *cn = crab_net(net);
 
+		crab_defer_wait(cn);
 		crab_echoes_free(cn);
 		tcp_redirect_net_exit(&cn->shared);
 		free_percpu(cn->counters);

@@ -11,7 +11,7 @@ import subprocess
 
 import yaml
 from process import Daemon, wait_until
-from topology import FAMILIES, APPLIANCE_NUMBER, Host, Topology, virtual_address, with_length
+from topology import FAMILIES, Host, Topology, virtual_address, with_length
 from web import PORT, WebServer
 
 VIRTUAL_PORT = 80
@@ -28,9 +28,9 @@ def program(name: str) -> pathlib.Path:
     raise RuntimeError(f"no {name} in {directory}: ./dev build makes it")
 
 
-def control_socket(directory: pathlib.Path) -> str:
+def control_socket(directory: pathlib.Path, host: str = "lb") -> str:
     """crab-lb's in a sandbox's directory, as crabctl's --server and CRAB_SERVER take it."""
-    return f"unix:{directory}/control.sock"
+    return f"unix:{directory}/{host}-control.sock"
 
 
 def service_name(family: str) -> str:
@@ -46,9 +46,10 @@ def service(family: str, backends: list[Host], *, name: str | None = None,
                           "port": backend_port} for backend in backends]}
 
 
-def configuration(topology: Topology, services: list[dict] | None = None,
-                  n_workers: int = 1) -> dict:
+def configuration(topology: Topology, services: list[dict] | None = None, n_workers: int = 1,
+                  appliance: Host | None = None) -> dict:
     """A whole configuration; without services, a web service for each family over all backends."""
+    appliance = appliance or topology.appliance
     if services is None:
         services = [service(family, topology.backends) for family in FAMILIES]
     return {
@@ -57,20 +58,20 @@ def configuration(topology: Topology, services: list[dict] | None = None,
             "workers": sorted(os.sched_getaffinity(0))[:n_workers],
             "hugepages": False, "memory_mib": 256, "recent_syn_entries": 65536,
             "ports": [{"vdev": "net_af_packet0,iface=lb0", "host_interface": "crab0",
-                       "addresses": [with_length(family, APPLIANCE_NUMBER) for family in FAMILIES],
+                       "addresses": [with_length(family, appliance.number) for family in FAMILIES],
                        "mtu": topology.mtu}],
         },
-        "control": {"listen": [control_socket(topology.sandbox.directory)]},
+        "control": {"listen": [control_socket(topology.sandbox.directory, appliance.host)]},
         "services": services,
     }
 
 
 class CrabLb:
-    """crab-lb on the topology's appliance. It may be killed and started again."""
+    """crab-lb on an appliance, the topology's first. It may be killed and started again."""
 
-    def __init__(self, topology: Topology, content: dict):
-        self.host = topology.appliance
-        self.path = self.host.sandbox.directory / "crab.yaml"
+    def __init__(self, topology: Topology, content: dict, appliance: Host | None = None):
+        self.host = appliance or topology.appliance
+        self.path = self.host.sandbox.directory / f"{self.host.host}.yaml"
         self.path.write_text(yaml.safe_dump(content, sort_keys=False))
         self.socket = content["control"]["listen"][0]
         self.daemon: Daemon | None = None

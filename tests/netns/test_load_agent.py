@@ -2,6 +2,7 @@
 """What crab-agent counts of a backend's connections, against what `ss` shows."""
 
 import contextlib
+import json
 import socket
 import struct
 
@@ -9,7 +10,7 @@ import pytest
 from crab import VIRTUAL_PORT, CrabLb, configuration, service
 from endpoint import Agent, entered, listener, shown_by_ss, tcp_socket
 from load import run_short
-from process import wait_until
+from process import run, wait_until
 from topology import FAMILIES, Host, in_url, virtual_address
 from web import PORT as WEB_PORT, WebServer
 
@@ -200,13 +201,22 @@ def test_counting_goes_on_without_an_agent(topology, host, agent, family):
     assert agent.status()["counting"]["boot_id"] != boot_id, "counts that begin anew say so"
 
 
+def stop_counting(host: Host) -> None:
+    """Takes the program away. The kernel frees the link of an unlinked pin after a grace period,
+    and until then it counts on."""
+    pin = host.pin_directory / "v2" / "load"
+    link = json.loads(run(["bpftool", "-j", "link", "show", "pinned", pin]).stdout)["id"]
+    pin.unlink()
+    wait_until(lambda: run(["bpftool", "link", "show", "id", link], check=False).returncode != 0,
+               "the program to be gone")
+
+
 def test_the_audit_corrects_what_was_missed(topology, host, agent, family):
     counted = Counted(agent, family)
     with connections(topology.clients[0], host, family) as made:
         made.open(3)
         counted.wait_for(3)
-        # Nothing counts any more.
-        (host.pin_directory / "v2" / "load").unlink()
+        stop_counting(host)
         made.open(4)
         counted.wait_for(7)
         assert agent.status()["counting"]["repaired"] == 4

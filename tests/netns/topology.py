@@ -64,7 +64,7 @@ class Topology:
         self.fabric.run(["ip", "link", "add", "br0", "mtu", mtu, "type", "bridge",
                          "forward_delay", "0", "mcast_snooping", "0"])
         self.fabric.run(["ip", "link", "set", "br0", "up"])
-        self.appliance = self._add_appliance()
+        self.appliance = self.add_appliance("lb", APPLIANCE_NUMBER)
         self.backends = [self.add_host(f"b{i}", 10 + i) for i in range(1, n_backends + 1)]
         self.clients = [self.add_host(f"c{i}", 20 + i) for i in range(1, n_clients + 1)]
 
@@ -76,9 +76,9 @@ class Topology:
             host.run(["ip", "address", "add", with_length(family, number), "dev", "eth0", *flags])
         return host
 
-    def _add_appliance(self) -> Host:
+    def add_appliance(self, name: str, number: int) -> Host:
         """Its link has no address: crab-lb polls it, and its addresses are on the TAP crab0."""
-        host = self._add_linked("lb", APPLIANCE_NUMBER, "lb0")
+        host = self._add_linked(name, number, "lb0")
         host.run(["sysctl", "-qw", "net.ipv6.conf.lb0.disable_ipv6=1"])
         # A frame of TSO is longer than an mbuf. Checksums stay partial: crab-lb completes them.
         self.fabric.run(["ethtool", "-K", host.host, "tso", "off", "gso", "off"])
