@@ -10,8 +10,9 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-# in_guest/ for the constants of its netlink client.
-sys.path[:0] = [str(HERE.parent / "netns"), str(HERE / "in_guest")]
+sys.path.insert(0, str(HERE.parent / "netns"))
+# For the constants of its netlink client. At the end: these go first.
+sys.path.append(str(HERE / "in_guest"))
 
 from defects import check_kernel  # noqa: E402
 from guest import GuestEnded  # noqa: E402

@@ -19,15 +19,15 @@ def check_kernel(guest: Guest) -> None:
     lines = guest.kernel_log()
     found = [line for line in lines if _REPORTS.search(line)]
     assert not found, f"the kernel of {guest.host} reports:\n" + "\n".join(lines[-200:])
-    tainted = int(guest.call("kernel.read", "/proc/sys/kernel/tainted"))
+    tainted = int(guest.call("kernel_files.read", "/proc/sys/kernel/tainted"))
     assert not tainted & _TAINTED, f"the kernel of {guest.host} is tainted: {tainted:#x}"
 
 
 def check_watchers(guest: Guest) -> None:
     """As check_kernel, for the debug kernel: lockdep still watches, and nothing leaked."""
     check_kernel(guest)
-    stats = guest.call("kernel.read", "/proc/lockdep_stats")
+    stats = guest.call("kernel_files.read", "/proc/lockdep_stats")
     # It turns itself off when it has reported something, or run out of room.
     assert re.search(r"debug_locks:\s+1\n", stats), stats
-    leaks = guest.call("kernel.find_leaks", deadline_s=600)
+    leaks = guest.call("kernel_files.find_leaks", deadline_s=600)
     assert not leaks, leaks

@@ -75,7 +75,7 @@ def test_its_root_is_the_hosts_and_stays_as_it_is(guest, tmp_path):
 
 def test_an_exception_of_the_guest_arrives(guest):
     with pytest.raises(RuntimeError, match="no-such-file"):
-        guest.call("kernel.read", "/no-such-file")
+        guest.call("kernel_files.read", "/no-such-file")
 
 
 @pytest.mark.parametrize("line", ["BUG: sleeping function called from invalid context",
@@ -83,9 +83,9 @@ def test_an_exception_of_the_guest_arrives(guest):
                                   "BUG: KASAN: use-after-free in somewhere"])
 def test_a_kernels_report_is_a_defect(guest, line):
     guest.kernel_log()
-    guest.call("kernel.write", "/dev/kmsg", "an ordinary message\n")
+    guest.call("kernel_files.write", "/dev/kmsg", "an ordinary message\n")
     check_kernel(guest)
-    guest.call("kernel.write", "/dev/kmsg", line + "\n")
+    guest.call("kernel_files.write", "/dev/kmsg", line + "\n")
     with pytest.raises(AssertionError, match="reports"):
         check_kernel(guest)
     check_kernel(guest)
@@ -94,7 +94,7 @@ def test_a_kernels_report_is_a_defect(guest, line):
 def test_a_kernel_that_dies_is_noticed_at_once(sandbox):
     made = Guest(sandbox, "dying", kernel("stock")).wait_booted()
     with pytest.raises(GuestEnded, match="ended(.|\n)*sysrq"):
-        made.call("kernel.write", "/proc/sysrq-trigger", "c")
+        made.call("kernel_files.write", "/proc/sysrq-trigger", "c")
     wait_until(lambda: not made.is_running, "QEMU to end")
 
 

@@ -55,6 +55,6 @@ def test_syn_cookies(subject, family):
 
 
 def cookies_sent(server) -> int:
-    names, values = [line.split() for line in server.call("kernel.read", "/proc/net/netstat")
+    names, values = [line.split() for line in server.call("kernel_files.read", "/proc/net/netstat")
                      .splitlines() if line.startswith("TcpExt:")]
     return int(values[names.index("SyncookiesSent")])

@@ -170,8 +170,8 @@ def test_a_list_that_is_left_out_is_emptied(subject):
 
 def test_the_sysctl_is_the_roles(subject):
     guest, path = subject.client.guest, "/proc/sys/net/ipv4/tcp_redirect"
-    assert guest.call("kernel.read", path) == f"{CLIENT}\n"
-    guest.call("kernel.write", path, "3")
+    assert guest.call("kernel_files.read", path) == f"{CLIENT}\n"
+    guest.call("kernel_files.write", path, "3")
     assert subject.client.info()["roles"] == CLIENT | SERVER
     assert guest.run(["sh", "-c", f"echo 4 > {path}"], check=False).returncode != 0
     assert subject.client.info()["roles"] == CLIENT | SERVER

@@ -18,10 +18,10 @@ def n_connects(subject) -> int:
 @pytest.fixture
 def few_ports(subject):
     guest = subject.client.guest
-    before = guest.call("kernel.read", "/proc/sys/net/ipv4/ip_local_port_range")
-    guest.call("kernel.write", "/proc/sys/net/ipv4/ip_local_port_range", f"{LOW} {HIGH}")
+    before = guest.call("kernel_files.read", "/proc/sys/net/ipv4/ip_local_port_range")
+    guest.call("kernel_files.write", "/proc/sys/net/ipv4/ip_local_port_range", f"{LOW} {HIGH}")
     yield
-    guest.call("kernel.write", "/proc/sys/net/ipv4/ip_local_port_range", before)
+    guest.call("kernel_files.write", "/proc/sys/net/ipv4/ip_local_port_range", before)
 
 
 def connect_many(subject, family: str, name: str, n: int, client_closes: bool) -> dict[str, int]:
