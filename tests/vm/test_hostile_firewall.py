@@ -86,7 +86,7 @@ def test_a_refusing_backend_is_told_at_once(subject, family):
     error = guest.call("connections.connect_error", subject.virtual_address(family),
                        SERVICES["refusing"].port)
     assert error == CONNECTION_REFUSED
-    assert deltas.now()["refused"] == 1
+    assert deltas.now()["refused"] >= 1
 
 
 def test_a_rejecting_firewall_is_told_by_icmp(subject, family):
@@ -101,7 +101,7 @@ def test_a_rejecting_firewall_is_told_by_icmp(subject, family):
     finally:
         server.run(["nft", "delete", "table", "inet", "rejecting"])
     assert error == CONNECTION_REFUSED
-    assert deltas.now()["icmp"] == 1
+    assert deltas.now()["icmp"] >= 1
 
 
 def test_the_attempt_is_alone_with_its_port(subject, family):

@@ -7,6 +7,7 @@ from flood import Flood, answer_to
 from process import wait_until
 from rack import SERVICES
 from subject import mac_of_guest
+from topology import FAMILIES
 
 N_FLOODED = 5000
 PLAIN = SERVICES["plain"]
@@ -36,8 +37,6 @@ def test_real_connections_go_on_in_a_flood(subject, flood, family):
         assert info["n_echoes"] <= (info["max_echoes"] or 4096)
     assert deltas.now()["echoed"] >= N_FLOODED / 2
     subject.move(family)
-    # The table forgets what never came to a connection.
-    wait_until(lambda: subject.server.info()["n_echoes"] == 0, "the table to be empty", 400)
 
 
 def test_syn_cookies(subject, family):
@@ -48,7 +47,7 @@ def test_syn_cookies(subject, family):
         for name in SERVICES["plain"], SERVICES["keyed"]:
             deltas = Deltas(subject.server)
             subject.move(family, "plain" if name is PLAIN else "keyed", 10 << 20)
-            assert deltas.now()["echoed"] == 1
+            assert deltas.now()["echoed"] >= 1
         assert cookies_sent(server) >= sent + 2
     finally:
         server.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=1"])
@@ -58,3 +57,11 @@ def cookies_sent(server) -> int:
     names, values = [line.split() for line in server.call("kernel_files.read", "/proc/net/netstat")
                      .splitlines() if line.startswith("TcpExt:")]
     return int(values[names.index("SyncookiesSent")])
+
+
+def test_what_never_came_to_a_connection_is_forgotten(subject):
+    """After all floods, so that their 70 seconds are waited for once."""
+    wait_until(lambda: subject.server.info()["n_echoes"] == 0, "the table to be empty", 400)
+    for family in FAMILIES:
+        subject.move(family)
+    assert subject.server.info()["n_echoes"] == 0
