@@ -14,11 +14,10 @@ CONNECTION_REFUSED = 111
 MENDED = "tcp option 253 exists accept"  # docs/endpoints.md
 FIREWALL = """
 table inet hostile {{
-  counter invalid {{ }}
   chain input {{
     type filter hook input priority 0;
     {first}
-    ct state invalid counter name invalid drop
+    ct state invalid counter drop
   }}
 }}
 """
@@ -46,9 +45,11 @@ def firewall(subject):
 
 
 def n_invalid(subject) -> int:
-    done = subject.client.guest.run(["nft", "-j", "list", "counter", "inet", "hostile", "invalid"])
-    return next(item["counter"]["packets"] for item in json.loads(done.stdout)["nftables"]
-                if "counter" in item)
+    """Packets that the rule has dropped."""
+    done = subject.client.guest.run(["nft", "-j", "list", "chain", "inet", "hostile", "input"])
+    return sum(expression["counter"]["packets"]
+               for item in json.loads(done.stdout)["nftables"] if "rule" in item
+               for expression in item["rule"]["expr"] if "counter" in expression)
 
 
 def test_a_rule_against_invalid_packets_stops_redirects_until_it_is_mended(subject, firewall,
