@@ -92,7 +92,7 @@ def throughput(options: argparse.Namespace) -> None:
         client, server = rack.add_guest("c1", 21, "stock"), rack.add_guest("b1", 11, "stock")
         module = build_module("stock", rack.sandbox)
         rack.start_appliance([server])
-        daemon = server.start("iperf3", ["iperf3", "-s", "-p", IPERF_PORT])
+        daemon = server.start("iperf3", ["iperf3", "-s", "--forceflush", "-p", IPERF_PORT])
         daemon.wait_ready(lambda: "listening" in daemon.output())
         sides = Side(client, module), Side(server, module)
         for side in sides:
