@@ -92,7 +92,9 @@ TEST_P(ServiceTest, ACallThatTheStrandNeverSeesEndsWithTheServer) {
   server_.stop_strand();
   std::thread caller([&] {
     const auto outcome = create(service("web"));
-    EXPECT_EQ(outcome.code, StatusCode::UNAVAILABLE);
+    // gRPC itself cancels a call that arrives while the server shuts down.
+    EXPECT_TRUE(outcome.code == StatusCode::UNAVAILABLE || outcome.code == StatusCode::CANCELLED)
+        << outcome.code;
   });
   // Reads are answered without the strand, and their answer comes after the other call's arrival
   // or before: either way stop() must end it.
