@@ -12,6 +12,8 @@ from topology import Host, address
 
 # Documentation's and benchmarks' addresses (RFC 2544, RFC 3849): nobody's here.
 SOURCES = {"ipv4": "198.18.0.0/15", "ipv6": "2001:db8::/64"}
+# A tap's queue is 1,000 frames.
+_BURSTS_PER_SECOND = 50
 _EXID = b"\xc4\xab"
 
 
@@ -57,7 +59,10 @@ class Flood:
     """A context manager: floods a server from a host until its end."""
 
     def __init__(self, attacker: Host, server_mac: str, virtual: tuple[str, int],
-                 backend: tuple[str, int]):
+                 backend: tuple[str, int], frames_per_second: int):
+        """No faster than the emulated server can take frames beside its other work: one that never
+        comes to answering ARP is rightly taken out of service."""
+        self._n_at_once = frames_per_second // _BURSTS_PER_SECOND
         self._frames = syn_frames(server_mac, mac_of(attacker), virtual, backend)
         self._wire = frame_socket(attacker)
         self._end = threading.Event()
@@ -65,10 +70,9 @@ class Flood:
 
     def _send(self) -> None:
         while not self._end.is_set():
-            for frame in itertools.islice(self._frames, 100):
+            for frame in itertools.islice(self._frames, self._n_at_once):
                 self._wire.send(frame)
-            # No faster than an emulated machine can take it: a tap's queue is 1,000 frames.
-            self._end.wait(0.02)
+            self._end.wait(1 / _BURSTS_PER_SECOND)
 
     def __enter__(self) -> "Flood":
         self._thread.start()

@@ -91,8 +91,11 @@ class Guest:
 
     def __init__(self, sandbox: Sandbox, name: str, kernel: Kernel, *,
                  namespace: Namespace | None = None, number: int = 0, n_cpus: int = 1,
-                 memory_mib: int = 768, counts_instructions: bool = False):
-        """With counts_instructions its clocks advance by a nanosecond with each instruction that it
+                 memory_mib: int = 768, core: int | None = None,
+                 counts_instructions: bool = False):
+        """With a core, all of QEMU's threads stay on that one of this machine.
+
+        With counts_instructions its clocks advance by a nanosecond with each instruction that it
         executes; when it is idle they jump to the next timer. A busy duration is a number of
         instructions. One CPU only, and commands have no deadline in the guest."""
         self.sandbox = sandbox
@@ -110,9 +113,9 @@ class Guest:
         self._ended = False
         self._namespace = namespace
         self._qemu: Daemon | None = None
-        self._start_qemu(n_cpus, memory_mib)
+        self._start_qemu(n_cpus, memory_mib, core)
 
-    def _start_qemu(self, n_cpus: int, memory_mib: int) -> None:
+    def _start_qemu(self, n_cpus: int, memory_mib: int, core: int | None) -> None:
         initramfs = self.sandbox.directory / f"{self.host}-initramfs"
         make_initramfs(self.kernel, initramfs)
         ours, theirs = socket.socketpair()
@@ -124,8 +127,10 @@ class Guest:
         if self._counts_instructions:
             emulation = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
         command = [
+            *([] if core is None else ["taskset", "--cpu-list", core]),
             "timeout", "--kill-after=10", _LIFETIME_S,
-            "qemu-system-x86_64", "-M", "pc", "-cpu", "max", *emulation, "-smp", n_cpus,
+            # q35's interrupt routing is a table; pc's is a program that takes the debug kernel too long.
+            "qemu-system-x86_64", "-M", "q35", "-cpu", "max", *emulation, "-smp", n_cpus,
             "-m", memory_mib, "-nodefaults", "-display", "none", "-no-reboot",
             "-serial", f"file:{self.console}",
             "-kernel", self.kernel.image, "-initrd", initramfs, "-append", " ".join(arguments),
@@ -151,9 +156,11 @@ class Guest:
             return []
         self._namespace.run(["ip", "tuntap", "add", self.host, "mode", "tap"])
         self._namespace.run(["ip", "link", "set", self.host, "master", "br0", "up"])
+        # With mergeable buffers QEMU before 9.1 may wait for ever for a guest whose ring was full
+        # (its commit f937309fbdbb, "virtio-net: Fix network stall at the host side waiting for kick").
         return ["-netdev", f"tap,id=eth0,ifname={self.host},script=no,downscript=no",
                 "-device", f"virtio-net-pci,netdev=eth0,mac=02:00:00:00:00:{self.number:02x},"
-                           "romfile="]
+                           "mrg_rxbuf=off,romfile="]
 
     def _receive(self) -> None:
         with self._control.makefile("rb") as lines:

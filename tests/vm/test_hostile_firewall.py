@@ -78,7 +78,7 @@ def test_the_documented_rule_mends_it(subject, firewall, family):
 @pytest.mark.parametrize("paper", [False, True], ids=["crab", "paper"])
 def test_with_conntrack_alone_nothing_is_lost(subject, firewall, paper):
     firewall("accept")
-    subject.move("ipv4", "paper" if paper else "plain", 10 << 20)
+    subject.move("ipv4", "paper" if paper else "plain", subject.many_bytes)
 
 
 def test_a_refusing_backend_is_told_at_once(subject, family):

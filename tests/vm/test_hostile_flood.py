@@ -9,7 +9,6 @@ from rack import SERVICES
 from subject import mac_of_guest
 from topology import FAMILIES
 
-N_FLOODED = 5000
 PLAIN = SERVICES["plain"]
 
 
@@ -19,23 +18,29 @@ def flood(subject, family):
     server.run(["ip", "-batch", "-"], input="\n".join(answer_to(subject.attacker, family)))
     return Flood(subject.attacker, mac_of_guest(server),
                  (subject.virtual_address(family), PLAIN.port),
-                 (server.address(family), PLAIN.backend_port))
+                 (server.address(family), PLAIN.backend_port),
+                 frames_per_second=50 if subject.is_debug else 5000)
 
 
-def test_real_connections_go_on_in_a_flood(subject, flood, family):
+@pytest.fixture
+def n_flooded(subject) -> int:
+    return 300 if subject.is_debug else 5000
+
+
+def test_real_connections_go_on_in_a_flood(subject, flood, n_flooded, family):
     deltas = Deltas(subject.server)
     n_echoes = []
     with flood:
-        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= N_FLOODED / 2, "the flood",
+        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= n_flooded / 2, "the flood",
                    240)
         for _ in range(10):
             subject.move(family)
             n_echoes.append(subject.server.info())
-        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= N_FLOODED, "the flood", 240)
+        wait_until(lambda: deltas.now().get("redirect_seen", 0) >= n_flooded, "the flood", 240)
     for info in n_echoes:
         # The patched stack keeps the option in the request, which the backlog bounds.
         assert info["n_echoes"] <= (info["max_echoes"] or 4096)
-    assert deltas.now()["echoed"] >= N_FLOODED / 2
+    assert deltas.now()["echoed"] >= n_flooded / 2
     subject.move(family)
 
 
@@ -46,7 +51,7 @@ def test_syn_cookies(subject, family):
         sent = cookies_sent(server)
         for name in SERVICES["plain"], SERVICES["keyed"]:
             deltas = Deltas(subject.server)
-            subject.move(family, "plain" if name is PLAIN else "keyed", 10 << 20)
+            subject.move(family, "plain" if name is PLAIN else "keyed", subject.many_bytes)
             assert deltas.now()["echoed"] >= 1
         assert cookies_sent(server) >= sent + 2
     finally:

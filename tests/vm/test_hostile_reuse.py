@@ -85,4 +85,4 @@ def test_sockets_that_are_busy_are_deferred(subject, family):
 
     wait_until(has_deferred, "five busy sockets", 400)
     assert rejects(deltas) == {}
-    subject.move(family, n_bytes=10 << 20)
+    subject.move(family, n_bytes=subject.many_bytes)

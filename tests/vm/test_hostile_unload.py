@@ -23,7 +23,7 @@ def test_connections_outlive_the_modules(loaded, family):
     number = guest.call("connections.connect", subject.virtual_address(family), PLAIN.port)
     subject.client.unload()
     subject.server.unload()
-    guest.call("connections.transfer", number, 1 << 20, 10 << 20)
+    guest.call("connections.transfer", number, 1 << 20, subject.many_bytes)
     guest.call("connections.close", number)
     subject.client.load()
     subject.server.load()
