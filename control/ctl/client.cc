@@ -47,6 +47,7 @@ const char* name_of(grpc::StatusCode code) {
 
 Client::Client(const std::string& server, const TlsClientOptions& tls, std::chrono::seconds timeout)
     : server_(server), tls_(tls), timeout_(timeout) {
+  quieten_grpc();
   std::string why = why_no_server(server);
   if (why.empty()) why = why_not_enough(server, tls);
   if (!why.empty()) throw CallError(ExitCode::Usage, why);

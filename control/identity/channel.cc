@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/identity/channel.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "control/identity/pem.h"
@@ -90,6 +92,10 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& server,
     arguments.SetSslTargetNameOverride(options.server_name);
   }
   return grpc::CreateCustomChannel(target_of(*tcp), credentials(options), arguments);
+}
+
+void quieten_grpc() {
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
 }
 
 }  // namespace crab

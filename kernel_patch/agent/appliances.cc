@@ -10,6 +10,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "control/identity/channel.h"
 #include "kernel_patch/agent/host_addresses.h"
 #include "kernel_patch/agent/session_status.h"
 #include "lb/monotonic_clock.h"
@@ -86,6 +87,7 @@ Appliances::Appliances(const std::vector<std::string>& servers, const TlsClientO
     set_text(statuses_[i].appliance, servers_[i]);
     statuses_[i].state = CRAB_SESSION_ATTACHING;
   }
+  quieten_grpc();
   show_presence();
   for (std::size_t i = 0; i < servers_.size(); ++i) {
     streams_.push_back(std::make_unique<NodeStream>(

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpcpp/create_channel_posix.h>
+#include <grpcpp/impl/client_unary_call.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
