@@ -25,7 +25,7 @@ class Metrics {
   // Listens on ADDRESS:PORT. Throws std::runtime_error with one line if that fails. The dataplane
   // must outlive *this.
   Metrics(const std::string& listen, std::shared_ptr<const Manager> manager,
-          const Dataplane& dataplane, DescribeAccess access);
+          const Dataplane& dataplane, DescribeAccess access = {});
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;

@@ -74,10 +74,10 @@ TEST(Connections, ACallHoldsItsDescriptorEvenWhenTheClientHasGone) {
   grpc::AddInsecureChannelFromFd(server.get(), fd);
 
   auto channel = grpc::CreateInsecureChannelFromFd("crab", pair.ends[1]);
-  grpc::ClientContext context;
+  auto context = std::make_unique<grpc::ClientContext>();
   std::thread client([&] {
     grpc::health::v1::HealthCheckResponse response;
-    EXPECT_FALSE(Health::NewStub(channel)->Check(&context, {}, &response).ok());
+    EXPECT_FALSE(Health::NewStub(channel)->Check(context.get(), {}, &response).ok());
   });
   auto begun = service.begun.get_future();
   ASSERT_EQ(begun.wait_for(std::chrono::minutes(1)), std::future_status::ready);
@@ -85,8 +85,9 @@ TEST(Connections, ACallHoldsItsDescriptorEvenWhenTheClientHasGone) {
   EXPECT_EQ(peer, "fd:" + std::to_string(fd));
 
   // The client leaves with its connection, and the server sees that; the call goes on.
-  context.TryCancel();
+  context->TryCancel();
   client.join();
+  context.reset();
   channel.reset();
   ASSERT_EQ(service.cancelled.get_future().wait_for(std::chrono::minutes(1)),
             std::future_status::ready);
