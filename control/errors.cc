@@ -39,6 +39,10 @@ grpc::StatusCode to_code(FailureCode code) {
       return grpc::StatusCode::UNAVAILABLE;
     case FailureCode::Internal:
       return grpc::StatusCode::INTERNAL;
+    case FailureCode::PermissionDenied:
+      return grpc::StatusCode::PERMISSION_DENIED;
+    case FailureCode::Unauthenticated:
+      return grpc::StatusCode::UNAUTHENTICATED;
   }
   return grpc::StatusCode::UNKNOWN;
 }
@@ -53,7 +57,9 @@ grpc::Status to_status(const Failure& failure) {
   google::rpc::ErrorInfo info;
   info.set_reason(failure.reason);
   info.set_domain(kErrorDomain);
-  for (const auto& [name, value] : failure.metadata) (*info.mutable_metadata())[name] = value;
+  for (const auto& [name, value] : failure.metadata) {
+    (*info.mutable_metadata())[name] = presentable(value);
+  }
   status.add_details()->PackFrom(info);
 
   google::rpc::BadRequest request;

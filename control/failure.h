@@ -18,6 +18,8 @@ enum class FailureCode {
   ResourceExhausted,
   Unavailable,
   Internal,
+  PermissionDenied,
+  Unauthenticated,
 };
 
 struct Failure {

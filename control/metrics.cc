@@ -209,6 +209,39 @@ void collect_reports(const ReportCounters& reports, Families* out) {
                      .take());
 }
 
+void collect_access(const v1::GetAccessResponse& access, Families* out) {
+  auto accepted = counter("crab_control_connections_accepted_total", "By listener.");
+  auto refused =
+      counter("crab_control_connections_refused_total",
+              "Connections that came to nothing, and, of fd_limit, pauses in accepting.");
+  auto insecure = gauge("crab_control_insecure", "1: the listener takes anybody, unencrypted.");
+  for (const auto& listener : access.listeners()) {
+    const ClientMetric::Label label{"listener", listener.address()};
+    accepted.add({label}, listener.accepted_connections());
+    insecure.add({label}, listener.security() == v1::ControlListener::SECURITY_INSECURE ? 1 : 0);
+    for (const auto& one : listener.refused()) {
+      refused.add({label, {"reason", one.reason()}}, one.connections());
+    }
+  }
+  auto denied = counter("crab_control_calls_denied_total", "Calls that roles forbid.");
+  for (const auto& one : access.denied()) {
+    denied.add({{"method", one.method()}, {"reason", one.reason()}}, one.calls());
+  }
+  for (auto* family : {&accepted, &refused, &insecure, &denied}) out->push_back(family->take());
+  if (!access.has_certificate()) return;
+  const auto& certificate = access.certificate();
+  out->push_back(gauge("crab_control_certificate_not_after_seconds",
+                       "When the first certificate of the file expires, in seconds since 1970.")
+                     .add({{"file", "certificate"}}, certificate.not_after_unix_seconds())
+                     .add({{"file", "client_ca"}}, certificate.client_ca_not_after_unix_seconds())
+                     .take());
+  out->push_back(counter("crab_control_certificate_reloads_total",
+                         "Times that changed files were put in force, or refused.")
+                     .add({{"result", "applied"}}, certificate.reloads())
+                     .add({{"result", "refused"}}, certificate.failed_reloads())
+                     .take());
+}
+
 MetricFamily publish_latency(const PublishStats& stats) {
   MetricFamily family;
   family.name = "crab_publish_duration_seconds";
@@ -228,8 +261,9 @@ MetricFamily publish_latency(const PublishStats& stats) {
 
 class Collector : public prometheus::Collectable {
  public:
-  Collector(std::shared_ptr<const Manager> manager, const Dataplane& dataplane)
-      : manager_(std::move(manager)), dataplane_(dataplane) {}
+  Collector(std::shared_ptr<const Manager> manager, const Dataplane& dataplane,
+            DescribeAccess access)
+      : manager_(std::move(manager)), dataplane_(dataplane), access_(std::move(access)) {}
 
   Families Collect() const override {
     Families families;
@@ -240,6 +274,7 @@ class Collector : public prometheus::Collectable {
     collect_services(*view, dataplane_, &families);
     collect_loads(*view, *manager_->loads(), &families);
     collect_reports(manager_->report_counters(), &families);
+    if (access_) collect_access(access_(), &families);
     families.push_back(counter("crab_publishes_total", "Snapshots published, by result.")
                            .add({{"result", "applied"}}, stats.n_applied)
                            .add({{"result", "stuck"}}, stats.n_stuck)
@@ -256,18 +291,20 @@ class Collector : public prometheus::Collectable {
  private:
   const std::shared_ptr<const Manager> manager_;
   const Dataplane& dataplane_;
+  const DescribeAccess access_;
 };
 
 }  // namespace
 
 std::shared_ptr<prometheus::Collectable> make_collector(std::shared_ptr<const Manager> manager,
-                                                        const Dataplane& dataplane) {
-  return std::make_shared<Collector>(std::move(manager), dataplane);
+                                                        const Dataplane& dataplane,
+                                                        DescribeAccess access) {
+  return std::make_shared<Collector>(std::move(manager), dataplane, std::move(access));
 }
 
 Metrics::Metrics(const std::string& listen, std::shared_ptr<const Manager> manager,
-                 const Dataplane& dataplane)
-    : collector_(make_collector(std::move(manager), dataplane)) {
+                 const Dataplane& dataplane, DescribeAccess access)
+    : collector_(make_collector(std::move(manager), dataplane, std::move(access))) {
   try {
     exposer_ = std::make_unique<prometheus::Exposer>(listen, 1);
   } catch (const std::exception& e) {

@@ -3,16 +3,18 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <grpcpp/server_posix.h>
 
 #include <stdexcept>
 #include <string>
 
 #include "control/agent_service.h"
 #include "control/agent_sessions.h"
-#include "control/listener.h"
+#include "control/guarded_services.h"
+#include "control/identity/access_service.h"
+#include "control/identity/entrance.h"
 #include "control/load_receiver.h"
 #include "control/metrics.h"
 #include "control/orca_client.h"
@@ -40,6 +42,37 @@ std::vector<SocketAddress> report_listeners(const v1::Config& config) {
   return listeners;  // of the word "none", none
 }
 
+// gRPC's reflection is a plugin of every server of the process.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins,
+                  [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
+// The services as callers reach them.
+struct GuardedServices {
+  GuardedServices(v1::BackendService::CallbackService& inner_backends,
+                  v1::ServiceAdmin::CallbackService& inner_admin,
+                  v1::StatsService::CallbackService& inner_stats,
+                  v1::AgentService::CallbackService& inner_agents, const Entrance& entrance)
+      : inner_access(entrance),
+        backends(inner_backends, entrance.gate()),
+        admin(inner_admin, entrance.gate()),
+        stats(inner_stats, entrance.gate()),
+        agents(inner_agents, entrance.gate()),
+        access(inner_access, entrance.gate()) {}
+
+  AccessServiceImpl inner_access;
+  GuardedBackendService backends;
+  GuardedServiceAdmin admin;
+  GuardedStatsService stats;
+  GuardedAgentService agents;
+  GuardedAccessService access;
+};
+
 }  // namespace
 
 class ControlServer::Impl {
@@ -66,7 +99,8 @@ class ControlServer::Impl {
   void stop();
 
  private:
-  void listen();
+  void serve();
+  std::unique_ptr<grpc::Server> make_server(bool with_reflection);
   void receive_reports();
   void set_serving(bool serving);
 
@@ -83,7 +117,11 @@ class ControlServer::Impl {
   std::unique_ptr<LoadReceiver> receiver_;
   std::vector<std::uint32_t> reported_slots_;  // of the round of reports being taken
   std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Entrance> entrance_;
+  std::unique_ptr<GuardedServices> guarded_;
+  // gRPC's reflection asks no gate: callers who may not see it have a server without.
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::Server> server_without_reflection_;
 };
 
 void ControlServer::Impl::start() {
@@ -98,10 +136,12 @@ void ControlServer::Impl::start() {
   });
   manager_->start(config_);
   receive_reports();
+  entrance_ = std::make_unique<Entrance>(config_.control());
   if (!config_.metrics().listen().empty()) {
-    metrics_ = std::make_unique<Metrics>(config_.metrics().listen(), manager_, dataplane_);
+    metrics_ = std::make_unique<Metrics>(config_.metrics().listen(), manager_, dataplane_,
+                                         [this] { return entrance_->describe(); });
   }
-  listen();
+  serve();
   set_serving(true);
 }
 
@@ -119,40 +159,43 @@ void ControlServer::Impl::receive_reports() {
       });
 }
 
-void ControlServer::Impl::listen() {
+void ControlServer::Impl::serve() {
+  guarded_ = std::make_unique<GuardedServices>(backends_, admin_, stats_, agents_, *entrance_);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  server_ = make_server(true);
+  server_without_reflection_ = make_server(false);
+  entrance_->start([this](int fd, const Caller& caller) {
+    const bool reflects = !entrance_->authorizer().check(caller, kReflection, std::nullopt);
+    grpc::AddInsecureChannelFromFd(reflects ? server_.get() : server_without_reflection_.get(), fd);
+  });
+}
+
+std::unique_ptr<grpc::Server> ControlServer::Impl::make_server(bool with_reflection) {
   grpc::ServerBuilder builder;
+  if (!with_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-  for (const auto& listener : config_.control().listen()) {
-    prepare_socket(listener);
-    builder.AddListeningPort(listener, grpc::InsecureServerCredentials());
-  }
-  builder.RegisterService(&backends_);
-  builder.RegisterService(&admin_);
-  builder.RegisterService(&stats_);
-  builder.RegisterService(&agents_);
-  {
-    const SocketUmask umask;
-    server_ = builder.BuildAndStart();
-  }
-  if (!server_) {
-    std::string listeners;
-    for (const auto& listener : config_.control().listen()) listeners += " " + listener;
-    throw std::runtime_error("control API: cannot listen on" + listeners +
-                             "; may this user write there?");
-  }
-  for (const auto& listener : config_.control().listen()) restrict_socket(listener);
+  builder.RegisterService(&guarded_->backends);
+  builder.RegisterService(&guarded_->admin);
+  builder.RegisterService(&guarded_->stats);
+  builder.RegisterService(&guarded_->agents);
+  builder.RegisterService(&guarded_->access);
+  auto server = builder.BuildAndStart();
+  if (!server) throw std::runtime_error("control API: gRPC does not start");
+  return server;
 }
 
 // Of the node as a whole (the empty name) and of each of the API's services.
 void ControlServer::Impl::set_serving(bool serving) {
-  if (!server_) return;
-  auto* health = server_->GetHealthCheckService();
-  for (const char* name :
-       {"", v1::BackendService::service_full_name(), v1::ServiceAdmin::service_full_name(),
-        v1::StatsService::service_full_name(), v1::AgentService::service_full_name()}) {
-    health->SetServingStatus(name, serving);
+  for (auto* server : {server_.get(), server_without_reflection_.get()}) {
+    if (server == nullptr) continue;
+    auto* health = server->GetHealthCheckService();
+    for (const char* name :
+         {"", v1::BackendService::service_full_name(), v1::ServiceAdmin::service_full_name(),
+          v1::StatsService::service_full_name(), v1::AgentService::service_full_name(),
+          v1::AccessService::service_full_name()}) {
+      health->SetServingStatus(name, serving);
+    }
   }
 }
 
@@ -163,11 +206,20 @@ void ControlServer::Impl::stop() {
   orca_.end();
   receiver_.reset();
   metrics_.reset();
-  if (!server_) return;
+  if (!entrance_) return;
+  entrance_->stop_accepting();
   // Whatever is still open after the grace, such as a Watch of the health service, is cancelled.
-  server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
-  server_->Wait();
-  server_.reset();
+  // TLS connections pass on what is said meanwhile.
+  const auto deadline = std::chrono::system_clock::now() + kShutdownGrace;
+  for (auto* server : {&server_, &server_without_reflection_}) {
+    if (*server) (*server)->Shutdown(deadline);
+  }
+  for (auto* server : {&server_, &server_without_reflection_}) {
+    if (*server) (*server)->Wait();
+    server->reset();
+  }
+  guarded_.reset();
+  entrance_.reset();
 }
 
 ControlServer::ControlServer(const v1::Config& config, Dataplane& dataplane,

@@ -13,7 +13,6 @@ namespace crab {
 namespace {
 
 constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ without its NUL
-constexpr std::size_t kMaxSocketPath = 107;    // sun_path without its NUL, unix(7)
 constexpr std::size_t kMaxDeviceText = 255;
 constexpr std::uint32_t kMinMemoryMib = 64;
 constexpr std::uint32_t kMaxMemoryMib = 1U << 20;
@@ -24,6 +23,7 @@ constexpr std::uint32_t kMinMtuIpv6 = 1280;  // RFC 8200, 5
 constexpr std::uint32_t kMaxMtu = 9216;
 
 constexpr const char* kDefaultSocket = "unix:/run/crab/control.sock";
+constexpr std::uint32_t kDefaultTlsRefreshSeconds = 10;
 constexpr std::uint32_t kDefaultMtu = 1500;
 constexpr std::uint32_t kDefaultMemoryMib = 256;
 constexpr std::uint32_t kDefaultRecentSynEntries = 1U << 20;
@@ -226,28 +226,6 @@ FieldErrors validate_dataplane(const v1::Dataplane& dataplane) {
   return errors;
 }
 
-FieldErrors validate_control(const v1::Control& control) {
-  FieldErrors errors;
-  if (control.listen_size() > kMaxListeners) {
-    errors.push_back({"control.listen", "more than 16 sockets"});
-  }
-  std::set<std::string> seen;
-  for (int i = 0; i < control.listen_size(); ++i) {
-    const std::string field = indexed("control.listen", i);
-    const std::string& text = control.listen(i);
-    const bool shaped =
-        text.starts_with("unix:/") && !text.starts_with("unix://") && !text.ends_with("/");
-    if (!shaped) {
-      errors.push_back({field, "'" + text + "' is not unix:/PATH, the one kind of listener"});
-    } else if (text.size() - std::string_view("unix:").size() > kMaxSocketPath) {
-      errors.push_back({field, "the path is longer than 107 bytes"});
-    } else if (!seen.insert(text).second) {
-      errors.push_back({field, "the same socket again"});
-    }
-  }
-  return errors;
-}
-
 FieldErrors validate_metrics(const v1::Metrics& metrics) {
   const std::string& text = metrics.listen();
   if (text.empty() || SocketAddress::parse(text)) return {};
@@ -329,7 +307,11 @@ void fill_in_defaults(v1::Config* config) {
   if (reports->heartbeat_ms() == 0) reports->set_heartbeat_ms(kDefaultHeartbeatMs);
   if (!reports->has_coalescing_us()) reports->set_coalescing_us(kDefaultCoalescingUs);
   if (reports->min_silence_ms() == 0) reports->set_min_silence_ms(kDefaultMinSilenceMs);
-  if (config->control().listen_size() == 0) config->mutable_control()->add_listen(kDefaultSocket);
+  auto* control = config->mutable_control();
+  if (control->listen_size() == 0) control->add_listen(kDefaultSocket);
+  if (control->has_tls() && control->tls().refresh_seconds() == 0) {
+    control->mutable_tls()->set_refresh_seconds(kDefaultTlsRefreshSeconds);
+  }
 }
 
 }  // namespace crab

@@ -1,47 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/ctl/client.h"
 
-#include <grpcpp/create_channel.h>
 #include <grpcpp/support/error_details.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <string_view>
+#include <stdexcept>
 
+#include "control/identity/channel.h"
+#include "control/identity/connect_probe.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
 namespace crab {
 namespace {
-
-constexpr std::string_view kUnix = "unix:";
-
-// gRPC says "failed to connect to all addresses"; the kernel says why. 0 if a process listens.
-int connect_error(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return ENAMETOOLONG;
-  std::copy(path.begin(), path.end(), address.sun_path);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return errno;
-  const bool connected =
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  const int error = connected ? 0 : errno;
-  close(fd);
-  return error;
-}
-
-std::string remedy(int error) {
-  if (error == EACCES || error == EPERM) {
-    return "run crabctl as root or as a member of the socket's group";
-  }
-  return "is crab-lb running, and does its control.listen name this socket? (--server names "
-         "another)";
-}
 
 // INVALID_ARGUMENT and so on, for what a server of ours answers.
 const char* name_of(grpc::StatusCode code) {
@@ -62,6 +32,12 @@ const char* name_of(grpc::StatusCode code) {
       return "UNIMPLEMENTED";
     case grpc::StatusCode::INTERNAL:
       return "INTERNAL";
+    case grpc::StatusCode::ABORTED:
+      return "ABORTED";
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return "PERMISSION_DENIED";
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return "UNAUTHENTICATED";
     default:
       return "UNKNOWN";
   }
@@ -69,15 +45,22 @@ const char* name_of(grpc::StatusCode code) {
 
 }  // namespace
 
-Client::Client(const std::string& server, std::chrono::seconds timeout)
-    : server_(server), timeout_(timeout) {
-  if (server.starts_with(kUnix)) {
-    if (const int error = connect_error(server.substr(kUnix.size())); error != 0) {
-      throw CallError(ExitCode::Unreachable, "cannot connect to " + server + ": " +
-                                                 std::strerror(error) + "; " + remedy(error));
-    }
+Client::Client(const std::string& server, const TlsClientOptions& tls, std::chrono::seconds timeout)
+    : server_(server), tls_(tls), timeout_(timeout) {
+  quieten_grpc();
+  std::string why = why_no_server(server);
+  if (why.empty()) why = why_not_enough(server, tls);
+  if (!why.empty()) throw CallError(ExitCode::Usage, why);
+  // Of a Unix socket it is known at once; over TCP a handshake more would be one too many.
+  if (!parse_tcp_server(server)) why = why_unreachable(server, tls);
+  if (!why.empty()) {
+    throw CallError(ExitCode::Unreachable, "cannot connect to " + server + ": " + why);
   }
-  channel_ = grpc::CreateChannel(server, grpc::InsecureChannelCredentials());
+  try {
+    channel_ = make_channel(server, tls);
+  } catch (const std::runtime_error& error) {
+    throw CallError(ExitCode::Usage, error.what());
+  }
 }
 
 void Client::throw_unless_ok(const grpc::Status& status) const {
@@ -101,8 +84,9 @@ void Client::throw_unless_ok(const grpc::Status& status) const {
     }
   }
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && reason.empty()) {
+    const std::string why = why_unreachable(server_, tls_);
     throw CallError(ExitCode::Unreachable, "no connection to " + server_ + ": " +
-                                               status.error_message() + "; " + remedy(0));
+                                               (why.empty() ? status.error_message() : why));
   }
   throw CallError(ExitCode::Refused, std::string(name_of(status.error_code())) +
                                          (reason.empty() ? "" : "/" + reason) + ": " +

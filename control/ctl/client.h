@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "control/identity/server_options.h"
 #include "crab/v1/control.grpc.pb.h"
 
 namespace crab {
@@ -30,8 +31,9 @@ class CallError : public std::runtime_error {
 
 class Client {
  public:
-  // Throws CallError if nothing listens there, with what to do about it.
-  Client(const std::string& server, std::chrono::seconds timeout);
+  // Throws CallError, with what to do about it, if nothing listens there or the certificates are no
+  // good.
+  Client(const std::string& server, const TlsClientOptions& tls, std::chrono::seconds timeout);
 
   // Calls an rpc of one of the stubs. Throws CallError unless it succeeds.
   template <typename Stub, typename Request, typename Response>
@@ -49,6 +51,7 @@ class Client {
   void throw_unless_ok(const grpc::Status& status) const;
 
   const std::string server_;
+  const TlsClientOptions tls_;
   const std::chrono::seconds timeout_;
   std::shared_ptr<grpc::Channel> channel_;
 };

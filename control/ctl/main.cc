@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "control/ctl/access_commands.h"
 #include "control/ctl/backend_argument.h"
-#include "control/ctl/client.h"
-#include "control/ctl/print.h"
+#include "control/ctl/command.h"
 #include "control/ctl/print_policy.h"
 #include "control/version.h"
 
@@ -17,38 +17,6 @@ namespace {
 using v1::BackendService;
 using v1::ServiceAdmin;
 using v1::StatsService;
-
-struct Options {
-  std::string server = "unix:/run/crab/control.sock";
-  unsigned timeout_seconds = 10;
-  std::string format = "table";
-  // What the commands take.
-  std::string name;
-  std::vector<std::string> ids;
-  std::vector<std::string> backends;
-  v1::Service service;
-  std::vector<std::string> parameters;
-  std::vector<std::string> keys;
-  std::string announce = "arp";
-  std::string form = "crab";
-  std::string load_signal = "agent";
-  v1::Backend backend;
-  std::uint32_t weight = 0;
-  bool all = false;
-};
-
-Client connect(const Options& options) {
-  return Client(options.server, std::chrono::seconds(options.timeout_seconds));
-}
-
-// Writes a response, as `table` says if that is the format.
-template <typename Message>
-void print(const Options& options, const Message& message, const std::string& table) {
-  const std::string text = options.format == "json"   ? to_json(message)
-                           : options.format == "yaml" ? to_yaml(message)
-                                                      : table;
-  std::fwrite(text.data(), 1, text.size(), stdout);
-}
 
 std::string at_revision(std::uint64_t revision) {
   return " (revision " + std::to_string(revision) + ")\n";
@@ -354,9 +322,11 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", std::string("crabctl ") + kVersion);
-  app.add_option("--server,--socket", options.server, "crab-lb's control socket, unix:/PATH")
+  app.add_option("--server,--socket", options.server,
+                 "crab-lb's control socket, unix:/PATH or tcp:HOST:PORT")
       ->envname("CRAB_SERVER")
       ->capture_default_str();
+  add_tls_options(&app, &options.tls);
   app.add_option("--timeout", options.timeout_seconds, "seconds to wait for an answer")
       ->check(CLI::Range(1U, 3'600U))
       ->capture_default_str();
@@ -373,6 +343,7 @@ int run(int argc, char** argv) {
   add_service_commands(&app, &options);
   add_backend_commands(&app, &options);
   add_policy_commands(&app, &options);
+  add_access_commands(&app, &options);
   auto* stats_command = app.add_subcommand("stats", "shows what the datapath has counted");
   stats_command->add_flag("--all", options.all, "verdicts and refusals that never happened too");
   stats_command->footer("Example:\n  crabctl stats --all");

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "control/identity/channel.h"
 #include "kernel_patch/agent/host_addresses.h"
 #include "kernel_patch/agent/session_status.h"
 #include "lb/monotonic_clock.h"
@@ -70,8 +71,9 @@ std::optional<SessionTerms> session_terms_of(const v1::AttachResponse& response)
   return terms;
 }
 
-Appliances::Appliances(const std::vector<std::string>& servers, const std::string& agent,
-                       const SharedMap<crab_session>& statuses, LoadReporter* reporter)
+Appliances::Appliances(const std::vector<std::string>& servers, const TlsClientOptions& tls,
+                       const std::string& agent, const SharedMap<crab_session>& statuses,
+                       LoadReporter* reporter)
     : servers_(servers),
       agent_(agent),
       statuses_(statuses),
@@ -85,10 +87,11 @@ Appliances::Appliances(const std::vector<std::string>& servers, const std::strin
     set_text(statuses_[i].appliance, servers_[i]);
     statuses_[i].state = CRAB_SESSION_ATTACHING;
   }
+  quieten_grpc();
   show_presence();
   for (std::size_t i = 0; i < servers_.size(); ++i) {
     streams_.push_back(std::make_unique<NodeStream>(
-        servers_[i], request(),
+        servers_[i], tls, request(),
         NodeHandlers{
             .on_response = [this, i](const v1::AttachResponse& r) { on_response(i, r); },
             .on_end = [this, i](const std::string& why) { on_end(i, why); },

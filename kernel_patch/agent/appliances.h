@@ -25,8 +25,9 @@ class Appliances {
  public:
   // agent: the host's name in the fleet. reporter may be null, for a host without backends; it
   // outlives this. Throws AgentError.
-  Appliances(const std::vector<std::string>& servers, const std::string& agent,
-             const SharedMap<crab_session>& statuses, LoadReporter* reporter);
+  Appliances(const std::vector<std::string>& servers, const TlsClientOptions& tls,
+             const std::string& agent, const SharedMap<crab_session>& statuses,
+             LoadReporter* reporter);
   // Ends all streams; the reporter's sessions stay, it says goodbye to them.
   ~Appliances();
 

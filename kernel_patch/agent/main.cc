@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <map>
 
+#include "control/identity/server_options.h"
 #include "kernel_patch/agent/bpf_failure.h"
 #include "kernel_patch/agent/doctor.h"
 #include "kernel_patch/agent/ebpf_endpoint.h"
@@ -61,12 +62,6 @@ void add_limit(CLI::App* command, const char* name, std::uint32_t* limit, const 
   command->add_option(name, *limit, what)->check(CLI::Range(1U, 1U << 24))->capture_default_str();
 }
 
-// What may be a node's address: as the nodes' own control.listen.
-std::string is_control_socket(const std::string& text) {
-  const bool is_path = text.starts_with("unix:/") && !text.starts_with("unix://");
-  return is_path ? "" : "'" + text + "' is not unix:/PATH";
-}
-
 // As crab.v1.AttachRequest has it.
 std::string is_agent_name(const std::string& text) {
   constexpr char kAllowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -88,10 +83,11 @@ void add_run(CLI::App* app, crab::RunOptions* options) {
   CLI::Option* appliance =
       command
           ->add_option("--appliance", options->appliances,
-                       "Attach to this node's control socket, unix:/PATH, for its services and to "
-                       "report load; may be repeated")
+                       "Attach to this node's control socket, unix:/PATH or tcp:HOST:PORT, for its "
+                       "services and to report load; may be repeated")
           ->expected(1, CRAB_MAX_APPLIANCES)
-          ->check(is_control_socket, "unix:/PATH");
+          ->check(crab::why_no_server, "unix:/PATH or tcp:HOST:PORT");
+  crab::add_tls_options(command, &options->tls);
   command->add_option("--name", options->name, "This host's, unique in the fleet")
       ->check(is_agent_name, "name")
       ->capture_default_str();
@@ -104,6 +100,10 @@ void add_run(CLI::App* app, crab::RunOptions* options) {
   command->callback([options, config, appliance] {
     if (!*config && !*appliance) {
       throw CLI::RequiredError("--config or --appliance");
+    }
+    for (const std::string& server : options->appliances) {
+      const std::string why = crab::why_not_enough(server, options->tls);
+      if (!why.empty()) throw CLI::ValidationError("--appliance", why);
     }
     crab::run(*options);
   });
@@ -170,6 +170,8 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  crab-agent run --config /etc/crab/crab.yaml --role both --interface eth0\n"
       "  crab-agent run --appliance unix:/run/crab/control.sock --role server --interface eth0\n"
+      "  crab-agent run --appliance tcp:lb1:7470 --ca ca.pem --cert host.pem --key host.key \\\n"
+      "    --role server --interface eth0\n"
       "  crab-agent run --config /etc/crab/crab.yaml --role client --endpoint netfilter\n"
       "  crab-agent status --flows\n"
       "  crab-agent doctor --config /etc/crab/crab.yaml --role client --interface eth0\n"

@@ -5,6 +5,7 @@
 
 #include <grpcpp/client_context.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "control/identity/server_options.h"
 #include "crab/v1/agent.grpc.pb.h"
 
 namespace crab {
@@ -24,8 +26,10 @@ struct NodeHandlers {
 
 class NodeStream {
  public:
-  // server as crabctl takes it: "unix:/run/crab/control.sock".
-  NodeStream(const std::string& server, v1::AttachRequest request, NodeHandlers handlers);
+  // server as crabctl takes it: "unix:/run/crab/control.sock", "tcp:10.0.0.2:7470". Certificates
+  // are read anew for each stream.
+  NodeStream(const std::string& server, TlsClientOptions tls, v1::AttachRequest request,
+             NodeHandlers handlers);
   // Ends the stream; no handler is called afterwards.
   ~NodeStream();
 
@@ -38,7 +42,15 @@ class NodeStream {
   std::pair<bool, std::string> follow(const std::shared_ptr<grpc::ClientContext>& context,
                                       const v1::AttachRequest& request);
 
-  const std::unique_ptr<v1::AgentService::Stub> stub_;
+  // What the stream's end means to people.
+  std::string why_ended(const grpc::Status& status);
+
+  const std::string server_;
+  const TlsClientOptions tls_;
+  // Its thread's: when the reason was last looked for, which is a connection of its own, and what
+  // was found.
+  std::chrono::steady_clock::time_point looked_;
+  std::string found_;
   const NodeHandlers handlers_;
 
   std::mutex mutex_;

@@ -69,7 +69,7 @@ class Agent {
       LoadCounting::remove(endpoint_->directory());
     }
     if (!options.appliances.empty()) {
-      appliances_.emplace(options.appliances, options.name, sessions_,
+      appliances_.emplace(options.appliances, options.tls, options.name, sessions_,
                           reporter_ ? &*reporter_ : nullptr);
     }
     spdlog::info("{} services, {} allowed prefixes, {} nodes, pinned at {}",

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/identity/server_options.h"
 #include "kernel_patch/agent/endpoint.h"
 
 namespace crab {
@@ -15,6 +16,7 @@ struct RunOptions {
   EndpointOptions endpoint;
   std::string config_path;              // may be empty if there are appliances
   std::vector<std::string> appliances;  // control sockets; what they say replaces the file
+  TlsClientOptions tls;                 // for those of them that are tcp:
   std::string name;                     // the host's, in the fleet
   std::chrono::milliseconds sweep_interval{2000};
   std::chrono::milliseconds audit_interval{1000};  // of the connections counted

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -224,10 +225,34 @@ TEST_F(CrabctlTest, NoServerIsStatusThreeWithARemedy) {
   EXPECT_EQ(run("--server " + stopped + " stats").status, 3);
 }
 
+TEST_F(CrabctlTest, SaysWhoCallsAndHowTheNodeIsReached) {
+  const std::string uid = "uid:" + std::to_string(geteuid());
+  EXPECT_EQ(ctl("whoami").out.substr(0, uid.size() + 1), uid + "\n");
+  const Finished status = ctl("status");
+  EXPECT_EQ(status.status, 0);
+  EXPECT_THAT(status.out, HasSubstr(server_.listener() + ": peer credentials; "));
+  EXPECT_THAT(ctl("-o json status").out, HasSubstr("SECURITY_PEER_CREDENTIALS"));
+}
+
+TEST_F(CrabctlTest, AServerByTcpNeedsCertificates) {
+  const Finished bare = run("--server tcp:127.0.0.1:1 stats");
+  EXPECT_EQ(bare.status, 2);
+  EXPECT_THAT(bare.out, HasSubstr("needs --ca, --cert, --key"));
+  const Finished absent = run(
+      "--server tcp:127.0.0.1:1 --ca /nonexistent --cert /nonexistent --key /nonexistent stats");
+  EXPECT_EQ(absent.status, 2);
+  EXPECT_EQ(absent.out,
+            "crabctl: --cert: /nonexistent cannot be read: No such file or directory\n");
+  const Finished closed = run("--server tcp:127.0.0.1:1 --insecure stats");
+  EXPECT_EQ(closed.status, 3);
+  EXPECT_THAT(closed.out, HasSubstr("Connection refused; is crab-lb running"));
+  EXPECT_EQ(run("--server 127.0.0.1:1 stats").status, 2);
+}
+
 TEST_F(CrabctlTest, HelpHasExamplesForEveryCommand) {
   for (const char* words :
        {"", "service list", "service show", "service create", "service delete", "backend list",
-        "backend register", "backend deregister", "stats", "version"}) {
+        "backend register", "backend deregister", "stats", "status", "whoami", "version"}) {
     const Finished help = run(std::string(words) + " --help");
     EXPECT_EQ(help.status, 0) << words;
     EXPECT_THAT(help.out, HasSubstr("Example")) << words;

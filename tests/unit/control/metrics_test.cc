@@ -87,6 +87,40 @@ TEST_F(MetricsTest, ShowWhatWorkersCounted) {
   }
 }
 
+TEST_F(MetricsTest, ShowWhoWasRefused) {
+  v1::GetAccessResponse access;
+  auto* listener = access.add_listeners();
+  listener->set_address("tcp:10.0.0.2:7470");
+  listener->set_security(v1::ControlListener::SECURITY_INSECURE);
+  listener->set_accepted_connections(5);
+  auto* refused = listener->add_refused();
+  refused->set_reason("expired");
+  refused->set_connections(2);
+  auto* denied = access.add_denied();
+  denied->set_method("crab.v1.StatsService/GetStats");
+  denied->set_reason("ROLE_FORBIDS");
+  denied->set_calls(3);
+  access.mutable_certificate()->set_not_after_unix_seconds(1'800'000'000);
+  access.mutable_certificate()->set_client_ca_not_after_unix_seconds(1'900'000'000);
+  access.mutable_certificate()->set_failed_reloads(4);
+  const auto collector = make_collector(manager_, dataplane_, [&] { return access; });
+  const std::string text = prometheus::TextSerializer().Serialize(collector->Collect());
+  for (const char* line : {
+           "crab_control_connections_accepted_total{listener=\"tcp:10.0.0.2:7470\"} 5",
+           "crab_control_connections_refused_total{listener=\"tcp:10.0.0.2:7470\",reason="
+           "\"expired\"} 2",
+           "crab_control_insecure{listener=\"tcp:10.0.0.2:7470\"} 1",
+           "crab_control_calls_denied_total{method=\"crab.v1.StatsService/GetStats\",reason=\"ROLE_"
+           "FORBIDS\"} 3",
+           "crab_control_certificate_not_after_seconds{file=\"certificate\"} 1800000000",
+           "crab_control_certificate_not_after_seconds{file=\"client_ca\"} 1900000000",
+           "crab_control_certificate_reloads_total{result=\"applied\"} 0",
+           "crab_control_certificate_reloads_total{result=\"refused\"} 4",
+       }) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 TEST_F(MetricsTest, AreServedByHttp) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
