@@ -2,6 +2,7 @@
 #include "control/convert.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <charconv>
@@ -39,6 +40,12 @@ v1::BackendState to_message(Health health) {
       return v1::BACKEND_STATE_HEALTHY;
     case Health::Unhealthy:
       return v1::BACKEND_STATE_UNHEALTHY;
+    case Health::Draining:
+      return v1::BACKEND_STATE_DRAINING;
+    case Health::Drained:
+      return v1::BACKEND_STATE_DRAINED;
+    case Health::Maintenance:
+      return v1::BACKEND_STATE_MAINTENANCE;
   }
   __builtin_unreachable();
 }
@@ -72,6 +79,11 @@ v1::LoadSource source_of(const BackendLoad& load) {
   if (load.load.source == CRAB_LOAD_EVENT) return v1::LOAD_SOURCE_EVENT;
   if (load.load.source == CRAB_LOAD_PERIODIC) return v1::LOAD_SOURCE_PERIODIC;
   return v1::LOAD_SOURCE_ASSIGNED;
+}
+
+google::protobuf::Timestamp to_timestamp(WallTime time) {
+  return google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
+      std::chrono::nanoseconds(time.time_since_epoch()).count());
 }
 
 double seconds(LoadTable::Time time) { return std::chrono::duration<double>(time).count(); }
@@ -212,8 +224,10 @@ v1::Backend to_message(const NodeState& node, const ServiceRecord& service, cons
   v1::Backend message = to_message(id, backend.definition);
   auto* status = message.mutable_status();
   const BackendLoad& load = node.loads.backend(*backend.load_slot);
-  std::string reason;
-  status->set_state(to_message(node.view.health_of(service, backend, &reason)));
+  const BackendStatus& published = node.view.status_of(service, id);
+  std::string reason = published.reason;
+  status->set_state(to_message(published.health));
+  *status->mutable_since() = to_timestamp(published.since);
   if (load.silent && load.report_age && !reason.empty()) {
     const std::chrono::duration<double> age = *load.report_age;
     reason += fmt::format(" for {:.1f} s", age.count());

@@ -14,74 +14,14 @@
 
 #include "control/dataplane.h"
 #include "control/failure.h"
+#include "control/records.h"
 #include "control/stable_index.h"
 #include "control/validate.h"
 #include "crab/v1/resources.pb.h"
 #include "lb/load_table.h"
-#include "lb/snapshot.h"
 #include "policies/registry.h"
 
 namespace crab {
-
-enum class Owner : std::uint8_t { Config, Api };
-
-using Endpoint = std::pair<IpAddress, std::uint16_t>;  // port in host order
-
-struct BackendDefinition {
-  IpAddress address;
-  std::uint16_t port = 0;
-  std::uint32_t weight = 1;
-  Owner owner = Owner::Api;
-
-  bool operator==(const BackendDefinition&) const = default;
-};
-
-// A load signal out of band: xds.service.orca.v3.
-struct OrcaSettings {
-  std::string metric;      // as LoadSignal.metric, its default filled in
-  std::uint16_t port = 0;  // 0: the backend's own
-  std::chrono::milliseconds interval{};
-
-  auto operator<=>(const OrcaSettings&) const = default;
-};
-
-struct ServiceDefinition {
-  std::string name;
-  IpAddress address;
-  std::uint16_t port = 0;
-  std::string policy;
-  PolicyInstance::Parameters parameters;  // sorted
-  bool paper = false;
-  std::vector<ServiceKey> keys;
-  bool announce = true;
-  Owner owner = Owner::Api;
-  std::chrono::seconds ramp{};       // of a slow start; zero: none
-  std::optional<OrcaSettings> orca;  // empty: crab-agent's reports are the load signal
-
-  bool operator==(const ServiceDefinition&) const = default;
-};
-
-// What a load slot stands for: two services share it when they have the backend's load from the
-// same source.
-using LoadKey = std::pair<Endpoint, std::optional<OrcaSettings>>;
-using IndexHandle = std::shared_ptr<const std::uint32_t>;
-
-struct BackendRecord {
-  BackendDefinition definition;
-  IndexHandle load_slot;
-  std::uint64_t assigned_base = 0;  // what the slot's counter showed when this DIP:dport got it
-};
-
-// Becomes immutable when published; until then only the strand sees it.
-struct ServiceRecord {
-  ServiceDefinition definition;
-  std::shared_ptr<PolicyInstance> policy;  // kept across changes of backends
-  IndexHandle id;
-  std::uint64_t assigned_base = 0;  // as above, of the service's counters
-  std::uint64_t refused_base = 0;
-  std::map<std::string, BackendRecord> backends;  // by id
-  std::map<Endpoint, std::string> id_at;          // of the backend there
-};
 
 // What a change did, for its reply.
 struct ChangeEffect {

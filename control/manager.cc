@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -69,15 +70,18 @@ std::string one_line(const std::string& service, const Failure& failure) {
 
 std::shared_ptr<Manager> Manager::make(boost::asio::io_context& io, Dataplane& dataplane,
                                        std::uint8_t node, Clock now,
-                                       const LoadTable::Settings& loads) {
-  return std::shared_ptr<Manager>(new Manager(io, dataplane, node, std::move(now), loads));
+                                       const LoadTable::Settings& loads,
+                                       std::function<WallTime()> wall) {
+  return std::shared_ptr<Manager>(
+      new Manager(io, dataplane, node, std::move(now), loads, std::move(wall)));
 }
 
 Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
-                 const LoadTable::Settings& loads)
+                 const LoadTable::Settings& loads, std::function<WallTime()> wall)
     : node_(node),
       dataplane_(dataplane),
       now_(std::move(now)),
+      wall_(std::move(wall)),
       strand_(boost::asio::make_strand(io)),
       loads_(loads,
              [&dataplane](std::uint32_t slot) { return count_assigned_to(dataplane, slot); }),
@@ -189,17 +193,71 @@ void Manager::next_hop_changed(const IpAddress& address, const NextHopState& sta
   schedule_flush();
 }
 
+void Manager::set_health(const std::string& service, const std::string& backend,
+                         const Endpoint& checked, HealthVerdict verdict) {
+  const auto found = desired_.services().find(service);
+  if (found == desired_.services().end()) return;
+  const auto record = found->second->backends.find(backend);
+  if (record == found->second->backends.end()) return;
+  if (record->second.definition.endpoint() != checked) return;
+  const std::uint32_t slot = *record->second.load_slot;
+  auto& verdicts = verdicts_[service];
+  if (verdicts.current) {
+    const auto before = verdicts.current->find(slot);
+    if (before != verdicts.current->end() && before->second == verdict) return;
+  }
+  verdicts.edit()[slot] = std::move(verdict);
+  health_changed_ = true;
+  schedule_flush();
+}
+
+Verdicts& Manager::OwnVerdicts::edit() {
+  if (is_shared || !current) current = std::make_shared<Verdicts>(current ? *current : Verdicts());
+  is_shared = false;
+  return *current;
+}
+
+VerdictsOfServices Manager::share_verdicts() {
+  VerdictsOfServices shared;
+  for (auto& [name, verdicts] : verdicts_) {
+    verdicts.is_shared = true;
+    shared.emplace(name, verdicts.current);
+  }
+  return shared;
+}
+
+// So that a backend that is registered again later is new.
+void Manager::forget_verdicts(const View& before) {
+  std::erase_if(verdicts_, [this](const auto& known) {
+    return !desired_.services().contains(known.first);
+  });
+  for (auto& [name, verdicts] : verdicts_) {
+    const ServiceRecord* service = desired_.services().at(name).get();
+    if (before.find(name) == service) continue;
+    std::set<std::uint32_t> slots;
+    for (const auto& [id, backend] : service->backends) slots.insert(*backend.load_slot);
+    const auto is_gone = [&](const auto& known) { return !slots.contains(known.first); };
+    if (std::none_of(verdicts.current->begin(), verdicts.current->end(), is_gone)) continue;
+    std::erase_if(verdicts.edit(), is_gone);
+  }
+}
+
 void Manager::publish() {
   auto next = std::make_shared<View>();
-  next->revision = view()->revision + 1;
+  const auto before = view();
+  next->revision = before->revision + 1;
   next->services.insert(desired_.services().begin(), desired_.services().end());
   next->next_hops = next_hops_;
   next->silent = silence_.silent();
+  next->verdicts = share_verdicts();
+  judge_minima(next.get());
   next->ramps = slow_start_.follow(*next, now());
+  follow_statuses(*before, wall_(), next.get());
   const PublishOutcome outcome = publish_measured(make_snapshot_spec(*next, node_));
 
   desired_.mark();
   silence_.published(desired_.services());
+  forget_verdicts(*before);
   health_changed_ = false;
   const bool had_problem = problem_.has_value();
   problem_ = describe(outcome);

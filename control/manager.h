@@ -47,7 +47,9 @@ class Manager : public std::enable_shared_from_this<Manager> {
   static std::shared_ptr<Manager> make(boost::asio::io_context& io, Dataplane& dataplane,
                                        std::uint8_t node,
                                        Clock now = std::chrono::steady_clock::now,
-                                       const LoadTable::Settings& loads = {});
+                                       const LoadTable::Settings& loads = {},
+                                       std::function<WallTime()> wall =
+                                           std::chrono::system_clock::now);
 
   // Before io runs: takes over the configured services and publishes them. Throws
   // std::runtime_error with one line for the operator.
@@ -85,6 +87,14 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // Strand: reports have been taken about these slots.
   void reported(std::span<const std::uint32_t> load_slots);
 
+  // Strand: what a health check has found about the backend of a service at the address and port
+  // that it asked; a verdict about another address than the backend has now is ignored. In force
+  // with the next publication, which follows at once. A verdict stands until the next one, for as
+  // long as the backend is registered there. Backends of a service that has checks
+  // (Service.health) are not eligible before their first.
+  void set_health(const std::string& service, const std::string& backend, const Endpoint& checked,
+                  HealthVerdict verdict);
+
   // Strand: every 50 ms by itself, or when a test says so. Looks for silence and for steps of slow
   // starts, and brings loads and policies' keys up to date.
   void tick();
@@ -106,8 +116,15 @@ class Manager : public std::enable_shared_from_this<Manager> {
     ChangeEffect effect;
   };
 
+  // Copied when a view has it: others may read that.
+  struct OwnVerdicts {
+    std::shared_ptr<Verdicts> current;
+    bool is_shared = false;
+    Verdicts& edit();
+  };
+
   Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
-          const LoadTable::Settings& loads);
+          const LoadTable::Settings& loads, std::function<WallTime()> wall);
 
   void apply(Change change, Done done);
   void schedule_flush();
@@ -122,6 +139,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
   void publish();
   PublishOutcome publish_measured(const SnapshotSpec& spec);
   void follow_addresses();
+  VerdictsOfServices share_verdicts();
+  void forget_verdicts(const View& before);
   bool is_backend(const IpAddress& address) const;
 
   void tick_later();
@@ -129,6 +148,7 @@ class Manager : public std::enable_shared_from_this<Manager> {
   const std::uint8_t node_;
   Dataplane& dataplane_;
   const Clock now_;
+  const std::function<WallTime()> wall_;
   const Strand strand_;
 
   // Strand only.
@@ -143,6 +163,7 @@ class Manager : public std::enable_shared_from_this<Manager> {
   boost::asio::steady_timer tick_timer_;
   DesiredState desired_;
   std::map<IpAddress, NextHopInfo> next_hops_;  // of exactly the backends' addresses
+  std::map<std::string, OwnVerdicts> verdicts_;
   // What the dataplane was told last, or, while due, is to be told.
   std::vector<VirtualAddress> virtual_addresses_;
   std::vector<IpAddress> backend_addresses_;  // sorted
@@ -150,7 +171,7 @@ class Manager : public std::enable_shared_from_this<Manager> {
   bool backends_due_ = false;
   std::vector<Waiting> waiting_;
   bool flush_scheduled_ = false;
-  bool health_changed_ = false;  // next hops, silence or ramps, and not published yet
+  bool health_changed_ = false;  // next hops, checks, silence, ramps; not published yet
   bool stopped_ = false;
   std::optional<Failure> problem_;
   std::function<void(bool)> on_serving_;

@@ -38,7 +38,9 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
 
   ManagerTest() {
     dataplane_.own.insert(address(GetParam().own));
-    manager_ = Manager::make(io_, dataplane_, 7, [this] { return now_; });
+    manager_ = Manager::make(
+        io_, dataplane_, 7, [this] { return now_; }, {},
+        [this] { return WallTime(now_.time_since_epoch()) + wall_offset_; });
   }
 
   static IpAddress address(const std::string& text) { return IpAddress::parse(text).value(); }
@@ -126,6 +128,7 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
   boost::asio::io_context io_;
   FakeDataplane dataplane_;
   std::chrono::steady_clock::time_point now_{};
+  std::chrono::nanoseconds wall_offset_ = std::chrono::hours(24 * 365 * 56);  // set back or forth by tests
   std::shared_ptr<Manager> manager_;
 };
 
