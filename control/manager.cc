@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
-#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -14,8 +13,6 @@ namespace crab {
 namespace {
 
 constexpr std::chrono::seconds kRetryInterval{1};
-constexpr std::chrono::milliseconds kTickInterval{50};
-constexpr std::size_t kMeasuredInTick = 1'000;  // services and backends
 
 Failure describe(const std::exception& e) {
   Failure failure{FailureCode::Internal,
@@ -88,7 +85,8 @@ Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t
       silence_(loads_),
       figures_(loads_, dataplane),
       tick_timer_(io),
-      desired_(dataplane, loads_, now_),
+      desired_(dataplane, loads_, {now_, wall_}),
+      drains_(loads_, desired_.clocks()),
       retry_timer_(io),
       view_(std::make_shared<View>()),
       seen_loads_(std::make_shared<LoadView>()) {}
@@ -120,17 +118,37 @@ void Manager::stop() {
   waiting_.clear();
 }
 
-void Manager::submit(Change change, Done done) {
+void Manager::submit(Change change, Done done, Answer when) {
   boost::asio::post(strand_, [self = shared_from_this(), change = std::move(change),
-                              done = std::move(done)]() mutable {
-    self->apply(std::move(change), std::move(done));
+                              done = std::move(done), when]() mutable {
+    self->apply(std::move(change), std::move(done), when);
   });
 }
 
-void Manager::apply(Change change, Done done) {
+void Manager::with_state(std::function<void(const DesiredState&)> read) {
+  boost::asio::post(strand_, [self = shared_from_this(), read = std::move(read)] {
+    if (!self->stopped_) read(self->desired_);
+  });
+}
+
+void Manager::apply(Change change, Done done, Answer when) {
   if (stopped_) return;
   ChangeEffect effect;
-  if (const auto failure = change(desired_, &effect)) return done(failure, {view(), {}});
+  effect.validate_only = when == Answer::WhenChecked;
+  const auto now = view();
+  if (const auto failure = change(desired_, &effect)) {
+    return done(failure, {now, {}, now->revision});
+  }
+  if (when == Answer::WhenChecked) {
+    return done(std::nullopt, {now, std::move(effect), now->revision, false});
+  }
+  if (when == Answer::WhenAccepted) {
+    done(std::nullopt, {now, effect, now->revision + (effect.changed ? 1 : 0), false});
+    if (!effect.changed) return;
+    done = [](const auto& failure, const Reply&) {
+      if (failure) spdlog::error("a change that was accepted: {}", failure->message);
+    };
+  }
   Waiting waiting{std::move(change), std::move(done), std::move(effect)};
   // A repetition of what is in force already needs no publication; one of what is only on its way
   // waits for it.
@@ -156,7 +174,7 @@ void Manager::flush() {
     desired_.rollback();
     if (waiting.empty())
       spdlog::error("publishing a change of health failed, to be retried: {}", e.what());
-    if (waiting.size() == 1) waiting.front().done(describe(e), {view(), {}});
+    if (waiting.size() == 1) refuse(waiting.front(), describe(e));
     // One of several spoils it for all: each alone, so that only that one fails.
     if (waiting.size() > 1) {
       for (auto& one : waiting) retry_alone(one);
@@ -168,78 +186,25 @@ void Manager::flush() {
 void Manager::retry_alone(Waiting& waiting) {
   waiting.effect = {};
   if (const auto failure = waiting.change(desired_, &waiting.effect)) {
-    return waiting.done(failure, {view(), {}});
+    return refuse(waiting, *failure);
   }
   try {
     if (waiting.effect.changed) publish();
     answer(waiting);
   } catch (const std::exception& e) {
     desired_.rollback();
-    waiting.done(describe(e), {view(), {}});
+    refuse(waiting, describe(e));
   }
 }
 
 void Manager::answer(const Waiting& waiting) const {
-  waiting.done(problem_, {view(), waiting.effect.removed_ids});
+  const auto now = view();
+  waiting.done(problem_, {now, waiting.effect, now->revision});
 }
 
-void Manager::next_hop_changed(const IpAddress& address, const NextHopState& state) {
-  if (!is_backend(address)) return;
-  const auto [info, fresh] = next_hops_.try_emplace(address);
-  if (!fresh && info->second.state == state) return;
-  info->second.state = state;
-  info->second.was_resolved |= state.next_hop.has_value();
-  health_changed_ = true;
-  schedule_flush();
-}
-
-void Manager::set_health(const std::string& service, const std::string& backend,
-                         const Endpoint& checked, HealthVerdict verdict) {
-  const auto found = desired_.services().find(service);
-  if (found == desired_.services().end()) return;
-  const auto record = found->second->backends.find(backend);
-  if (record == found->second->backends.end()) return;
-  if (record->second.definition.endpoint() != checked) return;
-  const std::uint32_t slot = *record->second.load_slot;
-  auto& verdicts = verdicts_[service];
-  if (verdicts.current) {
-    const auto before = verdicts.current->find(slot);
-    if (before != verdicts.current->end() && before->second == verdict) return;
-  }
-  verdicts.edit()[slot] = std::move(verdict);
-  health_changed_ = true;
-  schedule_flush();
-}
-
-Verdicts& Manager::OwnVerdicts::edit() {
-  if (is_shared || !current) current = std::make_shared<Verdicts>(current ? *current : Verdicts());
-  is_shared = false;
-  return *current;
-}
-
-VerdictsOfServices Manager::share_verdicts() {
-  VerdictsOfServices shared;
-  for (auto& [name, verdicts] : verdicts_) {
-    verdicts.is_shared = true;
-    shared.emplace(name, verdicts.current);
-  }
-  return shared;
-}
-
-// So that a backend that is registered again later is new.
-void Manager::forget_verdicts(const View& before) {
-  std::erase_if(verdicts_, [this](const auto& known) {
-    return !desired_.services().contains(known.first);
-  });
-  for (auto& [name, verdicts] : verdicts_) {
-    const ServiceRecord* service = desired_.services().at(name).get();
-    if (before.find(name) == service) continue;
-    std::set<std::uint32_t> slots;
-    for (const auto& [id, backend] : service->backends) slots.insert(*backend.load_slot);
-    const auto is_gone = [&](const auto& known) { return !slots.contains(known.first); };
-    if (std::none_of(verdicts.current->begin(), verdicts.current->end(), is_gone)) continue;
-    std::erase_if(verdicts.edit(), is_gone);
-  }
+void Manager::refuse(const Waiting& waiting, const Failure& failure) const {
+  const auto now = view();
+  waiting.done(failure, {now, {}, now->revision});
 }
 
 void Manager::publish() {
@@ -250,17 +215,21 @@ void Manager::publish() {
   next->next_hops = next_hops_;
   next->silent = silence_.silent();
   next->verdicts = share_verdicts();
+  next->frozen = leases_.frozen();
   judge_minima(next.get());
   next->ramps = slow_start_.follow(*next, now());
   follow_statuses(*before, wall_(), next.get());
   const PublishOutcome outcome = publish_measured(make_snapshot_spec(*next, node_));
 
-  desired_.mark();
+  desired_.mark(next->revision + 1);
   silence_.published(desired_.services());
   forget_verdicts(*before);
   health_changed_ = false;
   const bool had_problem = problem_.has_value();
   problem_ = describe(outcome);
+  drains_.published(*next, outcome.applied, now());
+  counters_.n_leases.store(static_cast<std::uint32_t>(desired_.leases().size()),
+                           std::memory_order_relaxed);
   {
     const std::scoped_lock lock(mutex_);
     view_ = next;
@@ -341,43 +310,6 @@ void Manager::retry_later() {
         if (error || !self) return;
         self->schedule_flush();
       }));
-}
-
-void Manager::reported(std::span<const std::uint32_t> load_slots) {
-  for (const std::uint32_t slot : load_slots) {
-    if (!loads_.reports(slot)) silence_.goodbye(slot);
-  }
-  dataplane_.loads_changed(load_slots);
-}
-
-void Manager::tick_later() {
-  tick_timer_.expires_after(kTickInterval);
-  tick_timer_.async_wait(boost::asio::bind_executor(
-      strand_, [weak = weak_from_this()](const boost::system::error_code& error) {
-        const auto self = weak.lock();
-        if (error || !self || self->stopped_) return;
-        self->tick();
-        self->tick_later();
-      }));
-}
-
-void Manager::tick() {
-  if (before_tick_) before_tick_();
-  const bool silence_changed = silence_.check(desired_.services(), now());
-  if (silence_changed || slow_start_.is_due(now())) {
-    health_changed_ = true;
-    schedule_flush();
-  }
-  dataplane_.all_loads_changed();
-
-  const auto current = view();
-  std::size_t n = current->services.size();
-  for (const auto& [name, service] : current->services) n += service->backends.size();
-  // What it costs stays below a few per cent of the strand's time.
-  if (n_ticks_++ % (1 + n / kMeasuredInTick) != 0) return;
-  auto measured = figures_.measure(*current, now());
-  const std::scoped_lock lock(mutex_);
-  seen_loads_ = std::move(measured);
 }
 
 std::shared_ptr<const LoadView> Manager::loads() const {

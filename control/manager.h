@@ -18,7 +18,10 @@
 #include <string>
 #include <vector>
 
+#include "control/control_counters.h"
 #include "control/desired_state.h"
+#include "control/drain_watch.h"
+#include "control/lease_watch.h"
 #include "control/load_view.h"
 #include "control/report_counters.h"
 #include "control/silence.h"
@@ -61,14 +64,29 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // called again after a rollback.
   using Change = std::function<std::optional<Failure>(DesiredState&, ChangeEffect*)>;
   struct Reply {
-    std::shared_ptr<const View> view;  // contains the change, when there is no failure
-    std::vector<std::string> removed_ids;
+    std::shared_ptr<const View> view;  // contains the change, when it is in force
+    ChangeEffect effect;
+    std::uint64_t revision = 0;  // that has the change
+    bool in_force = true;        // false: answered before, or never to be
+  };
+  // When `done` is called, if the change is not refused before.
+  enum class Answer {
+    WhenApplied,   // every worker uses it
+    WhenAccepted,  // it is the desired state; what keeps it from being published is logged
+    WhenChecked,   // nothing is changed
   };
   // On the strand, once: without a failure every worker uses the change. WORKER_STUCK and
   // HOST_PATH are the failures after which the change stays.
   using Done = std::function<void(const std::optional<Failure>&, const Reply&)>;
   // Any thread.
-  void submit(Change change, Done done);
+  void submit(Change change, Done done, Answer when = Answer::WhenApplied);
+  // Any thread: calls it on the strand, with what is desired now.
+  void with_state(std::function<void(const DesiredState&)> read);
+
+  // Any thread; `done` is called on the strand, with nullptr if there is no such lease.
+  void keep_alive(const std::string& lease, std::function<void(const LeaseRecord*)> done);
+  // Ends the frozen leases of a service, at an operator's request.
+  void release_freeze(const std::string& service, std::function<void(std::size_t n_leases)> done);
 
   // Any thread: the newest published state.
   std::shared_ptr<const View> view() const;
@@ -77,6 +95,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // Any thread: the loads as of the newest tick.
   std::shared_ptr<const LoadView> loads() const;
   const ReportCounters& report_counters() const { return report_counters_; }
+  ControlCounters& counters() { return counters_; }
+  const ControlCounters& counters() const { return counters_; }
 
   // For those who bring reports; the table and the counters are the strand's to write.
   using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
@@ -95,8 +115,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
   void set_health(const std::string& service, const std::string& backend, const Endpoint& checked,
                   HealthVerdict verdict);
 
-  // Strand: every 50 ms by itself, or when a test says so. Looks for silence and for steps of slow
-  // starts, and brings loads and policies' keys up to date.
+  // Strand: every 50 ms by itself, or when a test says so. Looks for silence, for steps of slow
+  // starts, for drains and leases that end, and brings loads and policies' keys up to date.
   void tick();
   // Called on the strand, set before start(): at the beginning of each tick, to take the reports
   // that wait; and after each publication.
@@ -126,12 +146,13 @@ class Manager : public std::enable_shared_from_this<Manager> {
   Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
           const LoadTable::Settings& loads, std::function<WallTime()> wall);
 
-  void apply(Change change, Done done);
+  void apply(Change change, Done done, Answer when = Answer::WhenApplied);
   void schedule_flush();
   void flush();
   void retry_alone(Waiting& waiting);
   void retry_later();
   void answer(const Waiting& waiting) const;
+  void refuse(const Waiting& waiting, const Failure& failure) const;
   void next_hop_changed(const IpAddress& address, const NextHopState& state);
 
   // Throws what Dataplane::publish throws, with nothing changed; otherwise what is desired is
@@ -144,6 +165,9 @@ class Manager : public std::enable_shared_from_this<Manager> {
   bool is_backend(const IpAddress& address) const;
 
   void tick_later();
+  void end_drains();
+  void end_leases();
+  void expire(const std::string& lease);
 
   const std::uint8_t node_;
   Dataplane& dataplane_;
@@ -162,6 +186,9 @@ class Manager : public std::enable_shared_from_this<Manager> {
   std::function<void(const View&)> on_published_;
   boost::asio::steady_timer tick_timer_;
   DesiredState desired_;
+  DrainWatch drains_;
+  LeaseWatch leases_;
+  ControlCounters counters_;
   std::map<IpAddress, NextHopInfo> next_hops_;  // of exactly the backends' addresses
   std::map<std::string, OwnVerdicts> verdicts_;
   // What the dataplane was told last, or, while due, is to be told.

@@ -53,6 +53,7 @@ class ControlServer::Impl {
                   manager_->report_counters()),
         context_(new ServiceContext{manager_, dataplane}),
         backends_(context_),
+        leases_(context_),
         admin_(context_),
         stats_(context_),
         agents_(manager_, sessions_, config, report_listeners(config)),
@@ -76,6 +77,7 @@ class ControlServer::Impl {
   AgentSessions sessions_;
   std::shared_ptr<ServiceContext> context_;
   BackendServiceImpl backends_;
+  LeaseServiceImpl leases_;
   ServiceAdminImpl admin_;
   StatsServiceImpl stats_;
   AgentServiceImpl agents_;
@@ -91,6 +93,7 @@ void ControlServer::Impl::start() {
   manager_->on_published([this](const View& view) {
     sessions_.set_backends(view);
     agents_.published(view);
+    context_->watches.published();
     orca_.follow(view);
   });
   manager_->before_tick([this] {
@@ -129,6 +132,7 @@ void ControlServer::Impl::listen() {
     builder.AddListeningPort(listener, grpc::InsecureServerCredentials());
   }
   builder.RegisterService(&backends_);
+  builder.RegisterService(&leases_);
   builder.RegisterService(&admin_);
   builder.RegisterService(&stats_);
   builder.RegisterService(&agents_);
@@ -150,7 +154,8 @@ void ControlServer::Impl::set_serving(bool serving) {
   if (!server_) return;
   auto* health = server_->GetHealthCheckService();
   for (const char* name :
-       {"", v1::BackendService::service_full_name(), v1::ServiceAdmin::service_full_name(),
+       {"", v1::BackendService::service_full_name(), v1::LeaseService::service_full_name(),
+        v1::ServiceAdmin::service_full_name(),
         v1::StatsService::service_full_name(), v1::AgentService::service_full_name()}) {
     health->SetServingStatus(name, serving);
   }
@@ -159,6 +164,8 @@ void ControlServer::Impl::set_serving(bool serving) {
 void ControlServer::Impl::stop() {
   manager_->stop();
   context_->calls.end();
+  context_->watches.end();
+  leases_.end();
   agents_.end();
   orca_.end();
   receiver_.reset();

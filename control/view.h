@@ -68,6 +68,8 @@ struct View {
   VerdictsOfServices verdicts;
   // Services with fewer healthy backends than their minimum (judge_minima), and what they do then.
   std::map<std::string, WhenBelow> below_minimum;
+  // Services whose leases do not run out, so many would at once.
+  std::set<std::string> frozen;
   Ramps ramps;
   std::map<std::string, std::shared_ptr<const Statuses>> statuses;  // of every service
 

@@ -98,9 +98,13 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
     add(&message, id, i, port);
     return run(submit_register("web", message));
   }
+  // At once, without a drain.
   std::string remove(const std::vector<std::string>& ids) {
-    return run(submit([ids](auto& state, auto* effect) {
-      return state.deregister_backends("web", ids, effect);
+    return deregister(ids, {.timeout = std::chrono::milliseconds(0), .reason = {}, .etags = {}});
+  }
+  std::string deregister(const std::vector<std::string>& ids, const DrainOptions& options = {}) {
+    return run(submit([ids, options](auto& state, auto* effect) {
+      return state.deregister_backends("web", ids, options, effect);
     }));
   }
   std::string destroy(const std::string& name) {
