@@ -2,6 +2,7 @@
 #include "control/convert.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <charconv>
@@ -39,6 +40,12 @@ v1::BackendState to_message(Health health) {
       return v1::BACKEND_STATE_HEALTHY;
     case Health::Unhealthy:
       return v1::BACKEND_STATE_UNHEALTHY;
+    case Health::Draining:
+      return v1::BACKEND_STATE_DRAINING;
+    case Health::Drained:
+      return v1::BACKEND_STATE_DRAINED;
+    case Health::Maintenance:
+      return v1::BACKEND_STATE_MAINTENANCE;
   }
   __builtin_unreachable();
 }
@@ -108,6 +115,13 @@ v1::ServiceStats stats_of(const NodeState& node, const ServiceRecord& record) {
   stats.set_written_off_connections(load.n_written_off);
   stats.set_skew(load.skew);
   stats.set_regret(load.regret);
+  stats.set_below_minimum(node.view.below_minimum.contains(record.definition.name));
+  stats.set_leases_frozen(node.view.frozen.contains(record.definition.name));
+  std::uint32_t n_draining = 0;
+  for (const auto& [id, backend] : record.backends) {
+    n_draining += backend.administration.state == Admin::Draining;
+  }
+  stats.set_draining_backends(n_draining);
   return stats;
 }
 
@@ -143,6 +157,72 @@ const char* name_of(VerdictClass verdict_class) {
   __builtin_unreachable();
 }
 
+google::protobuf::Timestamp to_timestamp(WallTime time) {
+  return google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
+      std::chrono::nanoseconds(time.time_since_epoch()).count());
+}
+
+WallTime from_timestamp(const google::protobuf::Timestamp& time) {
+  return WallTime(std::chrono::nanoseconds(
+      google::protobuf::util::TimeUtil::TimestampToNanoseconds(time)));
+}
+
+v1::DrainedBy to_message(DrainedBy by) {
+  switch (by) {
+    case DrainedBy::Nothing:
+      return v1::DRAINED_BY_UNSPECIFIED;
+    case DrainedBy::ZeroConnections:
+      return v1::DRAINED_BY_ZERO_CONNECTIONS;
+    case DrainedBy::Deadline:
+      return v1::DRAINED_BY_DEADLINE;
+  }
+  __builtin_unreachable();
+}
+
+DrainedBy from_message(v1::DrainedBy by) {
+  if (by == v1::DRAINED_BY_ZERO_CONNECTIONS) return DrainedBy::ZeroConnections;
+  return by == v1::DRAINED_BY_DEADLINE ? DrainedBy::Deadline : DrainedBy::Nothing;
+}
+
+v1::ControlStats to_message(const ControlCounters& counters) {
+  v1::ControlStats stats;
+  stats.set_watch_streams(counters.n_watch_streams);
+  stats.set_slow_watchers(counters.n_slow_watchers);
+  stats.set_repeated_requests(counters.n_repeated_requests);
+  stats.set_drained_by_zero_connections(counters.n_drained_by_zero);
+  stats.set_drained_by_deadline(counters.n_drained_by_deadline);
+  stats.set_leases(counters.n_leases);
+  stats.set_expired_leases(counters.n_expired_leases);
+  return stats;
+}
+
+LeaseRecord to_record(const v1::Lease& lease) {
+  LeaseRecord record;
+  record.id = lease.id();
+  record.ttl = std::chrono::milliseconds(lease.ttl_ms());
+  record.on_expiry = lease.on_expiry() == v1::ON_EXPIRY_MARK_UNHEALTHY ? OnExpiry::MarkUnhealthy
+                     : lease.on_expiry() == v1::ON_EXPIRY_REMOVE       ? OnExpiry::Remove
+                                                                       : OnExpiry::Drain;
+  record.drain_timeout = lease.has_drain_timeout_seconds()
+                             ? std::chrono::seconds(lease.drain_timeout_seconds())
+                             : kDefaultDrainTimeout;
+  return record;
+}
+
+v1::Lease to_message(const LeaseRecord& lease) {
+  v1::Lease message;
+  message.set_id(lease.id);
+  message.set_ttl_ms(static_cast<std::uint32_t>(lease.ttl.count()));
+  message.set_on_expiry(lease.on_expiry == OnExpiry::MarkUnhealthy ? v1::ON_EXPIRY_MARK_UNHEALTHY
+                        : lease.on_expiry == OnExpiry::Remove      ? v1::ON_EXPIRY_REMOVE
+                                                                   : v1::ON_EXPIRY_DRAIN);
+  message.set_drain_timeout_seconds(static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(lease.drain_timeout).count()));
+  *message.mutable_expires() = to_timestamp(lease.until.wall);
+  message.set_expired(lease.expired);
+  return message;
+}
+
 ServiceDefinition to_definition(const v1::Service& service, Owner owner) {
   ServiceDefinition definition;
   definition.name = service.name();
@@ -155,6 +235,12 @@ ServiceDefinition to_definition(const v1::Service& service, Owner owner) {
   definition.owner = owner;
   definition.ramp = std::chrono::seconds(service.slow_start().ramp_seconds());
   definition.orca = to_orca(service.load_signal());
+  definition.min_healthy_percent = service.min_healthy_percent();
+  definition.when_below =
+      service.when_below() == v1::WHEN_BELOW_NONE ? WhenBelow::None : WhenBelow::All;
+  if (service.has_max_expiry_percent()) {
+    definition.max_expiry_percent = service.max_expiry_percent();
+  }
   return definition;
 }
 
@@ -168,7 +254,8 @@ BackendDefinition to_definition(const v1::Backend& backend, Owner owner) {
   return {.address = *IpAddress::parse(backend.address()),
           .port = static_cast<std::uint16_t>(backend.port()),
           .weight = backend.has_weight() ? backend.weight() : 1,
-          .owner = owner};
+          .owner = owner,
+          .lease = backend.lease_id()};
 }
 
 v1::Service to_message(const ServiceDefinition& service) {
@@ -194,6 +281,28 @@ v1::Service to_message(const ServiceDefinition& service) {
     signal->set_port(service.orca->port);
     signal->set_interval_ms(static_cast<std::uint32_t>(service.orca->interval.count()));
   }
+  message.set_min_healthy_percent(service.min_healthy_percent);
+  if (service.min_healthy_percent > 0) {
+    message.set_when_below(service.when_below == WhenBelow::None ? v1::WHEN_BELOW_NONE
+                                                                 : v1::WHEN_BELOW_ALL);
+  }
+  message.set_max_expiry_percent(service.max_expiry_percent);
+  return message;
+}
+
+v1::Service to_message(const ServiceRecord& service) {
+  v1::Service message = to_message(service.definition);
+  message.set_etag(to_etag(service.version));
+  return message;
+}
+
+v1::Service to_stored_message(const ServiceDefinition& service) {
+  v1::Service message = to_message(service);
+  message.set_when_below(service.when_below == WhenBelow::None ? v1::WHEN_BELOW_NONE
+                                                               : v1::WHEN_BELOW_ALL);
+  for (const auto& key : service.keys) {
+    message.add_keys(fmt::format("{:02x}", fmt::join(key, "")));
+  }
   return message;
 }
 
@@ -204,35 +313,64 @@ v1::Backend to_message(const std::string& id, const BackendDefinition& backend) 
   message.set_port(backend.port);
   message.set_weight(backend.weight);
   message.set_owner(to_message(backend.owner));
+  message.set_lease_id(backend.lease);
+  return message;
+}
+
+v1::Backend to_event_message(const View& view, const ServiceRecord& service, const std::string& id,
+                             const BackendRecord& backend) {
+  v1::Backend message = to_message(id, backend.definition);
+  message.set_etag(to_etag(backend.version));
+  auto* status = message.mutable_status();
+  const BackendStatus& published = view.status_of(service, id);
+  status->set_state(to_message(published.health));
+  status->set_reason(published.reason);
+  *status->mutable_since() = to_timestamp(published.since);
+  status->set_eligible(view.is_eligible(service, backend));
+  const auto info = view.next_hops.find(backend.definition.address);
+  if (info != view.next_hops.end() && info->second.state.next_hop) {
+    status->set_next_hop_mac(to_string(info->second.state.next_hop->destination));
+  }
+  status->set_weight_percent(view.tenths_of_weight(service, backend) * 100 / kRampSteps);
+  const Administration& is = backend.administration;
+  if (is.state != Admin::Draining && is.state != Admin::Drained) return message;
+  auto* drain = status->mutable_drain();
+  drain->set_drained_by(to_message(is.drained_by));
+  drain->set_deregistered(is.removes);
+  if (is.state == Admin::Draining) *drain->mutable_deadline() = to_timestamp(is.until.wall);
+  if (is.state == Admin::Drained && is.removes) {
+    *drain->mutable_gone_at() = to_timestamp(is.until.wall);
+  }
   return message;
 }
 
 v1::Backend to_message(const NodeState& node, const ServiceRecord& service, const std::string& id,
                        const BackendRecord& backend) {
-  v1::Backend message = to_message(id, backend.definition);
+  v1::Backend message = to_event_message(node.view, service, id, backend);
   auto* status = message.mutable_status();
   const BackendLoad& load = node.loads.backend(*backend.load_slot);
-  std::string reason;
-  status->set_state(to_message(node.view.health_of(service, backend, &reason)));
-  if (load.silent && load.report_age && !reason.empty()) {
+  const Health health = node.view.status_of(service, id).health;
+  if (health == Health::Unhealthy && load.silent && load.report_age) {
     const std::chrono::duration<double> age = *load.report_age;
-    reason += fmt::format(" for {:.1f} s", age.count());
-  }
-  status->set_reason(reason);
-  const auto info = node.view.next_hops.find(backend.definition.address);
-  if (info != node.view.next_hops.end() && info->second.state.next_hop) {
-    status->set_next_hop_mac(to_string(info->second.state.next_hop->destination));
+    *status->mutable_reason() += fmt::format(" for {:.1f} s", age.count());
+  } else if (health == Health::Draining) {
+    // ORCA's numbers are no connections.
+    const bool counts = load.load.source != CRAB_LOAD_ASSIGNED && !load.silent &&
+                        !service.definition.orca;
+    *status->mutable_reason() +=
+        counts ? fmt::format("; {} connections open, {} on their way", load.load.open,
+                             load.load.unconfirmed)
+               : "; no report of open connections: only the deadline ends it";
   }
   status->set_assigned_connections(count_assigned(node.dataplane, backend));
   *status->mutable_load() = to_message(load);
-  status->set_weight_percent(node.view.tenths_of_weight(service, backend) * 100 / kRampSteps);
   return message;
 }
 
 v1::ListServicesResponse list_services(const View& view) {
   v1::ListServicesResponse response;
   for (const auto& [name, record] : view.services) {
-    *response.add_services() = to_message(record->definition);
+    *response.add_services() = to_message(*record);
   }
   response.set_revision(view.revision);
   return response;
@@ -242,6 +380,20 @@ v1::ListBackendsResponse list_backends(const NodeState& node, const ServiceRecor
   v1::ListBackendsResponse response;
   for (const auto& [id, backend] : service.backends) {
     *response.add_backends() = to_message(node, service, id, backend);
+  }
+  response.set_revision(node.view.revision);
+  return response;
+}
+
+v1::ListBackendsResponse list_backends(const NodeState& node, const ServiceRecord& service,
+                                       const std::string& after, std::size_t size) {
+  v1::ListBackendsResponse response;
+  auto at = after.empty() ? service.backends.begin() : service.backends.upper_bound(after);
+  for (std::size_t i = 0; i < size && at != service.backends.end(); ++i, ++at) {
+    *response.add_backends() = to_message(node, service, at->first, at->second);
+  }
+  if (at != service.backends.end() && response.backends_size() > 0) {
+    response.set_next_page_token(response.backends(response.backends_size() - 1).id());
   }
   response.set_revision(node.view.revision);
   return response;

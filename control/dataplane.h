@@ -43,6 +43,22 @@ struct EdgeTotals {
   std::uint64_t n_from_linux_drops = 0;  // no buffer, no room in the ring, or too long
 };
 
+// A connection, as its SYN has it; ports in host order.
+struct FlowTuple {
+  IpAddress source;
+  std::uint16_t source_port = 0;
+  IpAddress destination;  // of the same family
+  std::uint16_t destination_port = 0;
+};
+
+struct ExplainedChoice {
+  std::uint32_t load_slot = 0;  // of the backend
+  std::string why;              // in the policy's words
+  // The flow alone decides, until the backends change. Otherwise this is what would be picked now,
+  // and may be another one by the time that a SYN comes.
+  bool certain = false;
+};
+
 class Dataplane {
  public:
   virtual ~Dataplane() = default;
@@ -59,6 +75,11 @@ class Dataplane {
   // By ServiceSpec::id: the policy's rule in force, empty if it has but one or the service is not
   // in the snapshot.
   virtual std::string policy_rule(std::uint32_t service_id) const = 0;
+
+  // By ServiceSpec::id: what the policy in force would pick; changes nothing. Empty if the service is
+  // not in the snapshot, or has no eligible backend.
+  virtual std::optional<ExplainedChoice> explain(std::uint32_t service_id,
+                                                 const FlowTuple& flow) const = 0;
 
   // Keeps the next hops of exactly these addresses resolved, starting with those that are new.
   // Their states arrive through the callback, at first and whenever they change.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/desired_state.h"
 
+#include <fmt/format.h>
+#include <google/protobuf/field_mask.pb.h>
+#include <google/protobuf/util/field_mask_util.h>
+
 #include <algorithm>
 #include <set>
 
@@ -33,12 +37,19 @@ FieldErrors differences(const ServiceDefinition& is, const ServiceDefinition& as
   compare(is.announce == asked.announce, "announce");
   compare(is.ramp == asked.ramp, "slow_start");
   compare(is.orca == asked.orca, "load_signal");
+  compare(is.min_healthy_percent == asked.min_healthy_percent, "min_healthy_percent");
+  compare(is.when_below == asked.when_below, "when_below");
+  compare(is.max_expiry_percent == asked.max_expiry_percent, "max_expiry_percent");
   compare(is.owner == asked.owner, "owner");
   return errors;
 }
 
 bool same_backends(const ServiceRecord& record, const DesiredState::Backends& asked) {
-  return static_cast<std::size_t>(asked.size()) == record.backends.size() &&
+  const auto n_staying =
+      std::count_if(record.backends.begin(), record.backends.end(), [](const auto& backend) {
+        return !backend.second.administration.is_leaving();
+      });
+  return asked.size() == n_staying &&
          std::all_of(asked.begin(), asked.end(), [&](const v1::Backend& backend) {
            const auto found = record.backends.find(backend.id());
            return found != record.backends.end() &&
@@ -49,12 +60,24 @@ bool same_backends(const ServiceRecord& record, const DesiredState::Backends& as
 
 }  // namespace
 
-DesiredState::DesiredState(const Dataplane& dataplane, LoadTable& loads,
-                           std::function<std::chrono::steady_clock::time_point()> now)
+std::string to_etag(std::uint64_t version) { return fmt::format("{:x}", version); }
+
+std::optional<Failure> check_etag(const std::string& etag, std::uint64_t version,
+                                  const std::string& field, const std::string& of) {
+  if (etag.empty() || etag == to_etag(version)) return std::nullopt;
+  return Failure{FailureCode::Aborted,
+                 "ETAG_MISMATCH",
+                 of + " has been changed since: read it again",
+                 {{field, "is '" + to_etag(version) + "' now"}},
+                 {{"etag", to_etag(version)}}};
+}
+
+DesiredState::DesiredState(const Dataplane& dataplane, LoadTable& loads, Clocks clocks)
     : dataplane_(dataplane),
       loads_(loads),
-      service_ids_(StableIndexPool<Endpoint>::make(kMaxServices, now)),
-      load_slots_(StableIndexPool<LoadKey>::make(kMaxLoadSlots, now)) {}
+      clocks_(std::move(clocks)),
+      service_ids_(StableIndexPool<Endpoint>::make(kMaxServices, clocks_.steady)),
+      load_slots_(StableIndexPool<LoadKey>::make(kMaxLoadSlots, clocks_.steady)) {}
 
 DesiredState::Result DesiredState::create_service(const v1::Service& service, Owner owner,
                                                   ChangeEffect* effect) {
@@ -76,29 +99,42 @@ DesiredState::Result DesiredState::create_service(const v1::Service& service, Ow
                    {{"service", definition.name}}};
   }
   if (auto failure = check_new_service(service)) return failure;
+  if (auto failure = check_leases(service.backends(), "service.backends")) return failure;
+  if (effect->validate_only) return std::nullopt;
 
+  std::shared_ptr<ServiceRecord> record;
+  if (auto failure = make_record(service, owner, &record)) return failure;
+  if (auto failure = put_backends(record.get(), service.backends(), owner)) return failure;
+  remember(definition.name);
+  index_endpoint(*record);
+  services_[definition.name] = std::move(record);
+  effect->changed = true;
+  return std::nullopt;
+}
+
+// Without backends; nobody else has it yet.
+DesiredState::Result DesiredState::make_record(const v1::Service& service, Owner owner,
+                                               std::shared_ptr<ServiceRecord>* made) {
   auto record = std::make_shared<ServiceRecord>();
-  record->definition = definition;
-  record->policy =
-      PolicyInstance::create(*find_policy(definition.policy), definition.parameters, loads_.host());
+  record->definition = to_definition(service, owner);
+  const ServiceDefinition& definition = record->definition;
+  if (auto failure = make_policy(definition, "service.policy", &record->policy)) return failure;
   const auto id = service_ids_->acquire({definition.address, definition.port});
   if (!id.handle) {
     return Failure{FailureCode::ResourceExhausted,
                    "SERVICE_LIMIT",
                    "no service id is free; those of deleted services are after 60 s",
                    {},
-                   {}};
+                   {},
+                   kIndexQuarantine};
   }
   record->id = id.handle;
   auto& bases = service_bases_[*id.handle];
   if (id.fresh) bases = {count_assigned(dataplane_, *record), count_refused(dataplane_, *record)};
   std::tie(record->assigned_base, record->refused_base) = bases;
-  if (auto failure = put_backends(record.get(), service.backends(), owner)) return failure;
-
-  remember(definition.name);
-  index_endpoint(*record);
-  services_[definition.name] = std::move(record);
-  effect->changed = true;
+  record->version = ++last_version_;
+  touch(record.get());
+  *made = std::move(record);
   return std::nullopt;
 }
 
@@ -126,7 +162,7 @@ DesiredState::Result DesiredState::check_new_service(const v1::Service& service)
 }
 
 DesiredState::Result DesiredState::delete_service(const std::string& name, Owner owner,
-                                                  ChangeEffect* effect) {
+                                                  ChangeEffect* effect, const std::string& etag) {
   if (auto errors = validate_service_name(name, "name"); !errors.empty()) {
     return invalid_fields(std::move(errors));
   }
@@ -139,6 +175,10 @@ DesiredState::Result DesiredState::delete_service(const std::string& name, Owner
                    {{"name", "belongs to the configuration file"}},
                    {{"service", name}}};
   }
+  if (auto failure = check_etag(etag, found->second->version, "etag", "the service")) {
+    return failure;
+  }
+  if (effect->validate_only) return std::nullopt;
   remember(name);
   const auto& definition = found->second->definition;
   name_at_.erase({definition.address, definition.port});
@@ -164,9 +204,66 @@ DesiredState::Result DesiredState::set_policy(const std::string& service, const 
   next.parameters = parameters;
   std::shared_ptr<PolicyInstance> instance;
   if (auto failure = make_policy(next, "policy", &instance)) return failure;
+  if (effect->validate_only) return std::nullopt;
   ServiceRecord& record = edit(service);
   record.definition = std::move(next);
   record.policy = std::move(instance);
+  record.version = ++last_version_;
+  effect->changed = true;
+  return std::nullopt;
+}
+
+DesiredState::Result DesiredState::update_service(const v1::Service& service,
+                                                  const google::protobuf::FieldMask& mask,
+                                                  ChangeEffect* effect) {
+  FieldErrors errors = validate_service_name(service.name(), "service.name");
+  static const std::set<std::string> kUpdatable = {
+      "policy",     "keys",       "announce",          "slow_start", "min_healthy_percent",
+      "when_below", "max_expiry_percent"};
+  if (mask.paths().empty()) errors.push_back({"update_mask", "is empty"});
+  for (const auto& path : mask.paths()) {
+    if (!kUpdatable.contains(path)) {
+      errors.push_back({"update_mask", "'" + path + "' cannot be changed: delete the service and "
+                                           "create another, or see the fields of UpdateService"});
+    }
+  }
+  if (!errors.empty()) return invalid_fields(std::move(errors));
+  const auto found = services_.find(service.name());
+  if (found == services_.end()) return service_not_found(service.name());
+  const ServiceDefinition& is = found->second->definition;
+  if (auto failure =
+          check_etag(service.etag(), found->second->version, "service.etag", "the service")) {
+    return failure;
+  }
+
+  // Checked as a whole, because fields depend on each other.
+  v1::Service next = to_stored_message(is);
+  google::protobuf::util::FieldMaskUtil::MergeOptions options;
+  options.set_replace_message_fields(true);
+  options.set_replace_repeated_fields(true);
+  google::protobuf::util::FieldMaskUtil::MergeMessageTo(service, mask, options, &next);
+  for (const auto& path : mask.paths()) {
+    // An absent value is the default, which merging leaves alone.
+    if (path == "max_expiry_percent" && !service.has_max_expiry_percent()) {
+      next.clear_max_expiry_percent();
+    }
+  }
+  if (errors = validate_service(next, "service"); !errors.empty()) {
+    return invalid_fields(std::move(errors));
+  }
+  ServiceDefinition definition = to_definition(next, is.owner);
+  if (definition == is) return std::nullopt;
+  const bool new_policy =
+      definition.policy != is.policy || definition.parameters != is.parameters;
+  std::shared_ptr<PolicyInstance> policy = found->second->policy;
+  if (new_policy) {
+    if (auto failure = make_policy(definition, "service.policy", &policy)) return failure;
+  }
+  if (effect->validate_only) return std::nullopt;
+  ServiceRecord& record = edit(service.name());
+  record.definition = std::move(definition);
+  record.policy = std::move(policy);
+  record.version = ++last_version_;
   effect->changed = true;
   return std::nullopt;
 }
@@ -184,147 +281,21 @@ DesiredState::Result DesiredState::make_policy(const ServiceDefinition& definiti
   }
 }
 
-DesiredState::Result DesiredState::register_backends(const std::string& service,
-                                                     const Backends& backends, Owner owner,
-                                                     ChangeEffect* effect) {
-  if (auto errors = validate_service_name(service, "service"); !errors.empty()) {
-    return invalid_fields(std::move(errors));
-  }
-  if (backends.empty()) return invalid_fields({{"backends", "is empty"}});
-  if (backends.size() > kMaxBatch) {
-    return invalid_fields({{"backends", "more than 1000 in one request"}});
-  }
-  const auto found = services_.find(service);
-  if (found == services_.end()) return service_not_found(service);
-  const ServiceRecord& record = *found->second;
-  if (auto failure = check_backends(record, backends)) return failure;
-
-  const bool changes = std::any_of(backends.begin(), backends.end(), [&](const auto& backend) {
-    const auto same = record.backends.find(backend.id());
-    return same == record.backends.end() ||
-           same->second.definition != to_definition(backend, same->second.definition.owner);
-  });
-  if (!changes) return std::nullopt;
-  if (auto failure = put_backends(&edit(service), backends, owner)) return failure;
-  effect->changed = true;
-  return std::nullopt;
-}
-
-DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
-                                                  const Backends& backends) const {
-  const ServiceShape shape{service.definition.address.family, service.definition.port,
-                           service.definition.paper};
-  if (auto errors = validate_backends(backends, shape, "backends"); !errors.empty()) {
-    return invalid_fields(std::move(errors));
-  }
-  // The endpoints of other backends, once the batch is applied: two backends may trade places.
-  std::set<std::string> in_batch;
-  for (const auto& backend : backends) in_batch.insert(backend.id());
-  FieldErrors collisions;
-  std::size_t n_new = 0;
-  for (int i = 0; i < backends.size(); ++i) {
-    const auto inner = indexed("backends", i);
-    const BackendDefinition definition = to_definition(backends[i], Owner::Api);
-    if (auto why = why_no_backend_address(definition.address, *this); !why.empty()) {
-      collisions.push_back({inner + ".address", std::move(why)});
-    }
-    const auto taken = service.id_at.find({definition.address, definition.port});
-    if (taken != service.id_at.end() && taken->second != backends[i].id() &&
-        !in_batch.contains(taken->second)) {
-      collisions.push_back({inner + ".address", "with this port is backend '" + taken->second +
-                                                    "' of the service already"});
-    }
-    n_new += !service.backends.contains(backends[i].id());
-  }
-  if (!collisions.empty()) return in_use(std::move(collisions));
-  if (service.backends.size() + n_new > static_cast<std::size_t>(kMaxBackendsPerService)) {
-    return Failure{FailureCode::ResourceExhausted,
-                   "BACKEND_LIMIT",
-                   "the service would have more than 10000 backends",
-                   {},
-                   {{"service", service.definition.name}}};
-  }
-  return std::nullopt;
-}
-
-DesiredState::Result DesiredState::put_backends(ServiceRecord* record, const Backends& backends,
-                                                Owner owner) {
-  std::vector<BackendRecord> put;
-  for (const auto& message : backends) {
-    BackendRecord backend{.definition = to_definition(message, owner), .load_slot = nullptr};
-    const auto before = record->backends.find(message.id());
-    if (before != record->backends.end()) {
-      // What is equal but for its owner keeps the owner it has.
-      const auto same = to_definition(message, before->second.definition.owner);
-      if (same == before->second.definition) backend.definition = same;
-    }
-    auto slot = load_slots_->acquire(
-        {{backend.definition.address, backend.definition.port}, record->definition.orca});
-    if (!slot.handle) {
-      return Failure{FailureCode::ResourceExhausted,
-                     "LOAD_SLOT_LIMIT",
-                     "no load slot is free; those of removed backends are after 60 s",
-                     {},
-                     {}};
-    }
-    backend.load_slot = std::move(slot.handle);
-    auto& base = slot_bases_[*backend.load_slot];
-    if (slot.fresh) {
-      base = count_assigned(dataplane_, backend);
-      loads_.reset(*backend.load_slot);
-    }
-    backend.assigned_base = base;
-    put.push_back(std::move(backend));
-  }
-  for (const auto& message : backends) {
-    const auto before = record->backends.find(message.id());
-    if (before == record->backends.end()) continue;
-    const auto& definition = before->second.definition;
-    record->id_at.erase({definition.address, definition.port});
-  }
-  for (int i = 0; i < backends.size(); ++i) {
-    const auto& definition = put[static_cast<std::size_t>(i)].definition;
-    record->id_at[{definition.address, definition.port}] = backends[i].id();
-    record->backends[backends[i].id()] = std::move(put[static_cast<std::size_t>(i)]);
-  }
-  return std::nullopt;
-}
-
-DesiredState::Result DesiredState::deregister_backends(const std::string& service,
-                                                       const std::vector<std::string>& ids,
-                                                       ChangeEffect* effect) {
-  FieldErrors errors = validate_service_name(service, "service");
-  if (ids.empty()) errors.push_back({"ids", "is empty"});
-  if (ids.size() > static_cast<std::size_t>(kMaxBatch)) {
-    return invalid_fields({{"ids", "more than 1000 in one request"}});
-  }
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const auto bad = validate_backend_id(ids[i], indexed("ids", i));
-    errors.insert(errors.end(), bad.begin(), bad.end());
-  }
-  if (!errors.empty()) return invalid_fields(std::move(errors));
-  const auto found = services_.find(service);
-  if (found == services_.end()) return service_not_found(service);
-
-  std::set<std::string> removed;
-  for (const auto& id : ids) {
-    if (found->second->backends.contains(id) && removed.insert(id).second) {
-      effect->removed_ids.push_back(id);
-    }
-  }
-  if (removed.empty()) return std::nullopt;
-  ServiceRecord& record = edit(service);
-  for (const auto& id : removed) {
-    const auto backend = record.backends.find(id);
-    const auto& definition = backend->second.definition;
-    record.id_at.erase({definition.address, definition.port});
-    record.backends.erase(backend);
-  }
-  effect->changed = true;
-  return std::nullopt;
+void DesiredState::mark(std::uint64_t next_revision) {
+  originals_.clear();
+  lease_originals_.clear();
+  next_revision_ = next_revision;
 }
 
 void DesiredState::rollback() {
+  for (auto& [id, original] : lease_originals_) {
+    if (original) {
+      leases_[id] = std::move(*original);
+    } else {
+      leases_.erase(id);
+    }
+  }
+  lease_originals_.clear();
   for (auto& [name, original] : originals_) {
     if (const auto now = services_.find(name); now != services_.end()) {
       const auto& definition = now->second->definition;
@@ -351,6 +322,24 @@ ServiceRecord& DesiredState::edit(const std::string& name) {
   }
   return *record;
 }
+
+LeaseRecord& DesiredState::edit_lease(const std::string& id) {
+  remember_lease(id);
+  return leases_[id];
+}
+
+void DesiredState::remember_lease(const std::string& id) {
+  const auto found = leases_.find(id);
+  lease_originals_.try_emplace(
+      id, found == leases_.end() ? std::nullopt : std::optional(found->second));
+}
+
+void DesiredState::touch(ServiceRecord* record, BackendRecord* backend) {
+  backend->version = ++last_version_;
+  touch(record);
+}
+
+void DesiredState::touch(ServiceRecord* record) { record->backends_revision = next_revision_; }
 
 void DesiredState::remember(const std::string& name) {
   const auto found = services_.find(name);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/errors.h"
 
+#include <google/protobuf/util/time_util.h>
 #include <grpcpp/support/error_details.h>
 
 #include "google/rpc/error_details.pb.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kMaxDetailedFields = 20;
 constexpr std::size_t kMaxDetailBytes = 3'000;
 constexpr std::size_t kMaxTextBytes = 256;
+constexpr std::chrono::milliseconds kDefaultRetry{10'000};
 
 // What quotes a request may be long, or hold control characters that do not belong on a terminal.
 std::string presentable(std::string text) {
@@ -33,6 +35,8 @@ grpc::StatusCode to_code(FailureCode code) {
       return grpc::StatusCode::ALREADY_EXISTS;
     case FailureCode::FailedPrecondition:
       return grpc::StatusCode::FAILED_PRECONDITION;
+    case FailureCode::Aborted:
+      return grpc::StatusCode::ABORTED;
     case FailureCode::ResourceExhausted:
       return grpc::StatusCode::RESOURCE_EXHAUSTED;
     case FailureCode::Unavailable:
@@ -76,6 +80,13 @@ grpc::Status to_status(const Failure& failure) {
     violation->set_description(presentable(why));
   }
   if (!failure.fields.empty()) status.add_details()->PackFrom(request);
+  if (failure.code == FailureCode::ResourceExhausted) {
+    google::rpc::RetryInfo retry;
+    const auto delay = failure.retry_after.count() > 0 ? failure.retry_after : kDefaultRetry;
+    *retry.mutable_retry_delay() =
+        google::protobuf::util::TimeUtil::MillisecondsToDuration(delay.count());
+    status.add_details()->PackFrom(retry);
+  }
   grpc::Status result;
   grpc::SetErrorDetails(status, &result);
   return result;

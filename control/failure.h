@@ -2,6 +2,7 @@
 // Why a request was refused or not completed, before gRPC comes into it (control/errors.h).
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@ enum class FailureCode {
   NotFound,
   AlreadyExists,
   FailedPrecondition,
+  Aborted,
   ResourceExhausted,
   Unavailable,
   Internal,
@@ -28,6 +30,7 @@ struct Failure {
   std::string message;  // for people, one line
   FieldErrors fields;
   std::map<std::string, std::string> metadata;
+  std::chrono::milliseconds retry_after{};  // of ResourceExhausted; zero: not known
 };
 
 inline Failure invalid_fields(FieldErrors fields) {

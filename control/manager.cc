@@ -13,8 +13,6 @@ namespace crab {
 namespace {
 
 constexpr std::chrono::seconds kRetryInterval{1};
-constexpr std::chrono::milliseconds kTickInterval{50};
-constexpr std::size_t kMeasuredInTick = 1'000;  // services and backends
 
 Failure describe(const std::exception& e) {
   Failure failure{FailureCode::Internal,
@@ -69,22 +67,26 @@ std::string one_line(const std::string& service, const Failure& failure) {
 
 std::shared_ptr<Manager> Manager::make(boost::asio::io_context& io, Dataplane& dataplane,
                                        std::uint8_t node, Clock now,
-                                       const LoadTable::Settings& loads) {
-  return std::shared_ptr<Manager>(new Manager(io, dataplane, node, std::move(now), loads));
+                                       const LoadTable::Settings& loads,
+                                       std::function<WallTime()> wall) {
+  return std::shared_ptr<Manager>(
+      new Manager(io, dataplane, node, std::move(now), loads, std::move(wall)));
 }
 
 Manager::Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
-                 const LoadTable::Settings& loads)
+                 const LoadTable::Settings& loads, std::function<WallTime()> wall)
     : node_(node),
       dataplane_(dataplane),
       now_(std::move(now)),
+      wall_(std::move(wall)),
       strand_(boost::asio::make_strand(io)),
       loads_(loads,
              [&dataplane](std::uint32_t slot) { return count_assigned_to(dataplane, slot); }),
       silence_(loads_),
       figures_(loads_, dataplane),
       tick_timer_(io),
-      desired_(dataplane, loads_, now_),
+      desired_(dataplane, loads_, {now_, wall_}),
+      drains_(loads_, desired_.clocks()),
       retry_timer_(io),
       view_(std::make_shared<View>()),
       seen_loads_(std::make_shared<LoadView>()) {}
@@ -116,17 +118,37 @@ void Manager::stop() {
   waiting_.clear();
 }
 
-void Manager::submit(Change change, Done done) {
+void Manager::submit(Change change, Done done, Answer when) {
   boost::asio::post(strand_, [self = shared_from_this(), change = std::move(change),
-                              done = std::move(done)]() mutable {
-    self->apply(std::move(change), std::move(done));
+                              done = std::move(done), when]() mutable {
+    self->apply(std::move(change), std::move(done), when);
   });
 }
 
-void Manager::apply(Change change, Done done) {
+void Manager::with_state(std::function<void(const DesiredState&)> read) {
+  boost::asio::post(strand_, [self = shared_from_this(), read = std::move(read)] {
+    if (!self->stopped_) read(self->desired_);
+  });
+}
+
+void Manager::apply(Change change, Done done, Answer when) {
   if (stopped_) return;
   ChangeEffect effect;
-  if (const auto failure = change(desired_, &effect)) return done(failure, {view(), {}});
+  effect.validate_only = when == Answer::WhenChecked;
+  const auto now = view();
+  if (const auto failure = change(desired_, &effect)) {
+    return done(failure, {now, {}, now->revision});
+  }
+  if (when == Answer::WhenChecked) {
+    return done(std::nullopt, {now, std::move(effect), now->revision, false});
+  }
+  if (when == Answer::WhenAccepted) {
+    done(std::nullopt, {now, effect, now->revision + (effect.changed ? 1 : 0), false});
+    if (!effect.changed) return;
+    done = [](const auto& failure, const Reply&) {
+      if (failure) spdlog::error("a change that was accepted: {}", failure->message);
+    };
+  }
   Waiting waiting{std::move(change), std::move(done), std::move(effect)};
   // A repetition of what is in force already needs no publication; one of what is only on its way
   // waits for it.
@@ -152,7 +174,7 @@ void Manager::flush() {
     desired_.rollback();
     if (waiting.empty())
       spdlog::error("publishing a change of health failed, to be retried: {}", e.what());
-    if (waiting.size() == 1) waiting.front().done(describe(e), {view(), {}});
+    if (waiting.size() == 1) refuse(waiting.front(), describe(e));
     // One of several spoils it for all: each alone, so that only that one fails.
     if (waiting.size() > 1) {
       for (auto& one : waiting) retry_alone(one);
@@ -164,45 +186,50 @@ void Manager::flush() {
 void Manager::retry_alone(Waiting& waiting) {
   waiting.effect = {};
   if (const auto failure = waiting.change(desired_, &waiting.effect)) {
-    return waiting.done(failure, {view(), {}});
+    return refuse(waiting, *failure);
   }
   try {
     if (waiting.effect.changed) publish();
     answer(waiting);
   } catch (const std::exception& e) {
     desired_.rollback();
-    waiting.done(describe(e), {view(), {}});
+    refuse(waiting, describe(e));
   }
 }
 
 void Manager::answer(const Waiting& waiting) const {
-  waiting.done(problem_, {view(), waiting.effect.removed_ids});
+  const auto now = view();
+  waiting.done(problem_, {now, waiting.effect, now->revision});
 }
 
-void Manager::next_hop_changed(const IpAddress& address, const NextHopState& state) {
-  if (!is_backend(address)) return;
-  const auto [info, fresh] = next_hops_.try_emplace(address);
-  if (!fresh && info->second.state == state) return;
-  info->second.state = state;
-  info->second.was_resolved |= state.next_hop.has_value();
-  health_changed_ = true;
-  schedule_flush();
+void Manager::refuse(const Waiting& waiting, const Failure& failure) const {
+  const auto now = view();
+  waiting.done(failure, {now, {}, now->revision});
 }
 
 void Manager::publish() {
   auto next = std::make_shared<View>();
-  next->revision = view()->revision + 1;
+  const auto before = view();
+  next->revision = before->revision + 1;
   next->services.insert(desired_.services().begin(), desired_.services().end());
   next->next_hops = next_hops_;
   next->silent = silence_.silent();
+  next->verdicts = share_verdicts();
+  next->frozen = leases_.frozen();
+  judge_minima(next.get());
   next->ramps = slow_start_.follow(*next, now());
+  follow_statuses(*before, wall_(), next.get());
   const PublishOutcome outcome = publish_measured(make_snapshot_spec(*next, node_));
 
-  desired_.mark();
+  desired_.mark(next->revision + 1);
   silence_.published(desired_.services());
+  forget_verdicts(*before);
   health_changed_ = false;
   const bool had_problem = problem_.has_value();
   problem_ = describe(outcome);
+  drains_.published(*next, outcome.applied, now());
+  counters_.n_leases.store(static_cast<std::uint32_t>(desired_.leases().size()),
+                           std::memory_order_relaxed);
   {
     const std::scoped_lock lock(mutex_);
     view_ = next;
@@ -283,43 +310,6 @@ void Manager::retry_later() {
         if (error || !self) return;
         self->schedule_flush();
       }));
-}
-
-void Manager::reported(std::span<const std::uint32_t> load_slots) {
-  for (const std::uint32_t slot : load_slots) {
-    if (!loads_.reports(slot)) silence_.goodbye(slot);
-  }
-  dataplane_.loads_changed(load_slots);
-}
-
-void Manager::tick_later() {
-  tick_timer_.expires_after(kTickInterval);
-  tick_timer_.async_wait(boost::asio::bind_executor(
-      strand_, [weak = weak_from_this()](const boost::system::error_code& error) {
-        const auto self = weak.lock();
-        if (error || !self || self->stopped_) return;
-        self->tick();
-        self->tick_later();
-      }));
-}
-
-void Manager::tick() {
-  if (before_tick_) before_tick_();
-  const bool silence_changed = silence_.check(desired_.services(), now());
-  if (silence_changed || slow_start_.is_due(now())) {
-    health_changed_ = true;
-    schedule_flush();
-  }
-  dataplane_.all_loads_changed();
-
-  const auto current = view();
-  std::size_t n = current->services.size();
-  for (const auto& [name, service] : current->services) n += service->backends.size();
-  // What it costs stays below a few per cent of the strand's time.
-  if (n_ticks_++ % (1 + n / kMeasuredInTick) != 0) return;
-  auto measured = figures_.measure(*current, now());
-  const std::scoped_lock lock(mutex_);
-  seen_loads_ = std::move(measured);
 }
 
 std::shared_ptr<const LoadView> Manager::loads() const {

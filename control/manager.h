@@ -18,7 +18,10 @@
 #include <string>
 #include <vector>
 
+#include "control/control_counters.h"
 #include "control/desired_state.h"
+#include "control/drain_watch.h"
+#include "control/lease_watch.h"
 #include "control/load_view.h"
 #include "control/report_counters.h"
 #include "control/silence.h"
@@ -47,7 +50,9 @@ class Manager : public std::enable_shared_from_this<Manager> {
   static std::shared_ptr<Manager> make(boost::asio::io_context& io, Dataplane& dataplane,
                                        std::uint8_t node,
                                        Clock now = std::chrono::steady_clock::now,
-                                       const LoadTable::Settings& loads = {});
+                                       const LoadTable::Settings& loads = {},
+                                       std::function<WallTime()> wall =
+                                           std::chrono::system_clock::now);
 
   // Before io runs: takes over the configured services and publishes them. Throws
   // std::runtime_error with one line for the operator.
@@ -59,14 +64,29 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // called again after a rollback.
   using Change = std::function<std::optional<Failure>(DesiredState&, ChangeEffect*)>;
   struct Reply {
-    std::shared_ptr<const View> view;  // contains the change, when there is no failure
-    std::vector<std::string> removed_ids;
+    std::shared_ptr<const View> view;  // contains the change, when it is in force
+    ChangeEffect effect;
+    std::uint64_t revision = 0;  // that has the change
+    bool in_force = true;        // false: answered before, or never to be
+  };
+  // When `done` is called, if the change is not refused before.
+  enum class Answer {
+    WhenApplied,   // every worker uses it
+    WhenAccepted,  // it is the desired state; what keeps it from being published is logged
+    WhenChecked,   // nothing is changed
   };
   // On the strand, once: without a failure every worker uses the change. WORKER_STUCK and
   // HOST_PATH are the failures after which the change stays.
   using Done = std::function<void(const std::optional<Failure>&, const Reply&)>;
   // Any thread.
-  void submit(Change change, Done done);
+  void submit(Change change, Done done, Answer when = Answer::WhenApplied);
+  // Any thread: calls it on the strand, with what is desired now.
+  void with_state(std::function<void(const DesiredState&)> read);
+
+  // Any thread; `done` is called on the strand, with nullptr if there is no such lease.
+  void keep_alive(const std::string& lease, std::function<void(const LeaseRecord*)> done);
+  // Ends the frozen leases of a service, at an operator's request.
+  void release_freeze(const std::string& service, std::function<void(std::size_t n_leases)> done);
 
   // Any thread: the newest published state.
   std::shared_ptr<const View> view() const;
@@ -75,6 +95,8 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // Any thread: the loads as of the newest tick.
   std::shared_ptr<const LoadView> loads() const;
   const ReportCounters& report_counters() const { return report_counters_; }
+  ControlCounters& counters() { return counters_; }
+  const ControlCounters& counters() const { return counters_; }
 
   // For those who bring reports; the table and the counters are the strand's to write.
   using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
@@ -85,8 +107,16 @@ class Manager : public std::enable_shared_from_this<Manager> {
   // Strand: reports have been taken about these slots.
   void reported(std::span<const std::uint32_t> load_slots);
 
-  // Strand: every 50 ms by itself, or when a test says so. Looks for silence and for steps of slow
-  // starts, and brings loads and policies' keys up to date.
+  // Strand: what a health check has found about the backend of a service at the address and port
+  // that it asked; a verdict about another address than the backend has now is ignored. In force
+  // with the next publication, which follows at once. A verdict stands until the next one, for as
+  // long as the backend is registered there. Backends of a service that has checks
+  // (Service.health) are not eligible before their first.
+  void set_health(const std::string& service, const std::string& backend, const Endpoint& checked,
+                  HealthVerdict verdict);
+
+  // Strand: every 50 ms by itself, or when a test says so. Looks for silence, for steps of slow
+  // starts, for drains and leases that end, and brings loads and policies' keys up to date.
   void tick();
   // Called on the strand, set before start(): at the beginning of each tick, to take the reports
   // that wait; and after each publication.
@@ -106,15 +136,23 @@ class Manager : public std::enable_shared_from_this<Manager> {
     ChangeEffect effect;
   };
 
-  Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
-          const LoadTable::Settings& loads);
+  // Copied when a view has it: others may read that.
+  struct OwnVerdicts {
+    std::shared_ptr<Verdicts> current;
+    bool is_shared = false;
+    Verdicts& edit();
+  };
 
-  void apply(Change change, Done done);
+  Manager(boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node, Clock now,
+          const LoadTable::Settings& loads, std::function<WallTime()> wall);
+
+  void apply(Change change, Done done, Answer when = Answer::WhenApplied);
   void schedule_flush();
   void flush();
   void retry_alone(Waiting& waiting);
   void retry_later();
   void answer(const Waiting& waiting) const;
+  void refuse(const Waiting& waiting, const Failure& failure) const;
   void next_hop_changed(const IpAddress& address, const NextHopState& state);
 
   // Throws what Dataplane::publish throws, with nothing changed; otherwise what is desired is
@@ -122,13 +160,19 @@ class Manager : public std::enable_shared_from_this<Manager> {
   void publish();
   PublishOutcome publish_measured(const SnapshotSpec& spec);
   void follow_addresses();
+  VerdictsOfServices share_verdicts();
+  void forget_verdicts(const View& before);
   bool is_backend(const IpAddress& address) const;
 
   void tick_later();
+  void end_drains();
+  void end_leases();
+  void expire(const std::string& lease);
 
   const std::uint8_t node_;
   Dataplane& dataplane_;
   const Clock now_;
+  const std::function<WallTime()> wall_;
   const Strand strand_;
 
   // Strand only.
@@ -142,7 +186,11 @@ class Manager : public std::enable_shared_from_this<Manager> {
   std::function<void(const View&)> on_published_;
   boost::asio::steady_timer tick_timer_;
   DesiredState desired_;
+  DrainWatch drains_;
+  LeaseWatch leases_;
+  ControlCounters counters_;
   std::map<IpAddress, NextHopInfo> next_hops_;  // of exactly the backends' addresses
+  std::map<std::string, OwnVerdicts> verdicts_;
   // What the dataplane was told last, or, while due, is to be told.
   std::vector<VirtualAddress> virtual_addresses_;
   std::vector<IpAddress> backend_addresses_;  // sorted
@@ -150,7 +198,7 @@ class Manager : public std::enable_shared_from_this<Manager> {
   bool backends_due_ = false;
   std::vector<Waiting> waiting_;
   bool flush_scheduled_ = false;
-  bool health_changed_ = false;  // next hops, silence or ramps, and not published yet
+  bool health_changed_ = false;  // next hops, checks, silence, ramps; not published yet
   bool stopped_ = false;
   std::optional<Failure> problem_;
   std::function<void(bool)> on_serving_;

@@ -5,6 +5,7 @@
 #include <prometheus/exposer.h>
 #include <prometheus/metric_family.h>
 
+#include <array>
 #include <exception>
 #include <stdexcept>
 #include <utility>
@@ -259,6 +260,49 @@ MetricFamily publish_latency(const PublishStats& stats) {
   return family;
 }
 
+void collect_lifecycle(const View& view, Families* out) {
+  auto states = gauge("crab_service_backends_by_state", "Registered backends, by state.");
+  auto below = gauge("crab_service_below_minimum",
+                     "1: fewer backends are healthy than the service's minimum.");
+  auto frozen = gauge("crab_service_leases_frozen",
+                      "1: so many leases would run out at once that none does.");
+  constexpr std::array<const char*, 6> kStates = {"initial",  "healthy", "unhealthy",
+                                                  "draining", "drained", "maintenance"};
+  for (const auto& [name, record] : view.services) {
+    const ClientMetric::Label service{"service", name};
+    std::array<std::size_t, kStates.size()> n{};
+    for (const auto& [id, backend] : record->backends) {
+      ++n[static_cast<std::size_t>(view.status_of(*record, id).health)];
+    }
+    for (std::size_t i = 0; i < n.size(); ++i) states.add({service, {"state", kStates[i]}}, n[i]);
+    below.add({service}, view.below_minimum.contains(name) ? 1 : 0);
+    frozen.add({service}, view.frozen.contains(name) ? 1 : 0);
+  }
+  for (auto* family : {&states, &below, &frozen}) out->push_back(family->take());
+}
+
+void collect_control(const ControlCounters& counters, Families* out) {
+  out->push_back(gauge("crab_watch_streams", "WatchBackends streams open.")
+                     .add({}, counters.n_watch_streams.load())
+                     .take());
+  out->push_back(counter("crab_watch_slow_consumers_total",
+                         "WatchBackends streams ended because their client did not read.")
+                     .add({}, counters.n_slow_watchers.load())
+                     .take());
+  out->push_back(counter("crab_repeated_requests_total",
+                         "Requests answered from memory, their request_id having been seen.")
+                     .add({}, counters.n_repeated_requests.load())
+                     .take());
+  out->push_back(counter("crab_drains_total", "Drains that have ended, by what ended them.")
+                     .add({{"by", "zero_connections"}}, counters.n_drained_by_zero.load())
+                     .add({{"by", "deadline"}}, counters.n_drained_by_deadline.load())
+                     .take());
+  out->push_back(gauge("crab_leases", "Leases there are.").add({}, counters.n_leases.load()).take());
+  out->push_back(counter("crab_leases_expired_total", "Leases that have run out.")
+                     .add({}, counters.n_expired_leases.load())
+                     .take());
+}
+
 class Collector : public prometheus::Collectable {
  public:
   Collector(std::shared_ptr<const Manager> manager, const Dataplane& dataplane,
@@ -275,6 +319,8 @@ class Collector : public prometheus::Collectable {
     collect_loads(*view, *manager_->loads(), &families);
     collect_reports(manager_->report_counters(), &families);
     if (access_) collect_access(access_(), &families);
+    collect_lifecycle(*view, &families);
+    collect_control(manager_->counters(), &families);
     families.push_back(counter("crab_publishes_total", "Snapshots published, by result.")
                            .add({{"result", "applied"}}, stats.n_applied)
                            .add({{"result", "stuck"}}, stats.n_stuck)

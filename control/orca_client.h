@@ -20,6 +20,7 @@
 #include "control/report_counters.h"
 #include "control/socket_address.h"
 #include "control/view.h"
+#include "lb/load_table.h"
 #include "xds/data/orca/v3/orca_load_report.pb.h"
 
 namespace crab {

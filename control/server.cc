@@ -55,11 +55,13 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
 // The services as callers reach them.
 struct GuardedServices {
   GuardedServices(v1::BackendService::CallbackService& inner_backends,
+                  v1::LeaseService::CallbackService& inner_leases,
                   v1::ServiceAdmin::CallbackService& inner_admin,
                   v1::StatsService::CallbackService& inner_stats,
                   v1::AgentService::CallbackService& inner_agents, const Entrance& entrance)
       : inner_access(entrance),
         backends(inner_backends, entrance.gate()),
+        leases(inner_leases, entrance.gate()),
         admin(inner_admin, entrance.gate()),
         stats(inner_stats, entrance.gate()),
         agents(inner_agents, entrance.gate()),
@@ -67,6 +69,7 @@ struct GuardedServices {
 
   AccessServiceImpl inner_access;
   GuardedBackendService backends;
+  GuardedLeaseService leases;
   GuardedServiceAdmin admin;
   GuardedStatsService stats;
   GuardedAgentService agents;
@@ -86,6 +89,7 @@ class ControlServer::Impl {
                   manager_->report_counters()),
         context_(new ServiceContext{manager_, dataplane}),
         backends_(context_),
+        leases_(context_),
         admin_(context_),
         stats_(context_),
         agents_(manager_, sessions_, config, report_listeners(config)),
@@ -110,6 +114,7 @@ class ControlServer::Impl {
   AgentSessions sessions_;
   std::shared_ptr<ServiceContext> context_;
   BackendServiceImpl backends_;
+  LeaseServiceImpl leases_;
   ServiceAdminImpl admin_;
   StatsServiceImpl stats_;
   AgentServiceImpl agents_;
@@ -129,6 +134,7 @@ void ControlServer::Impl::start() {
   manager_->on_published([this](const View& view) {
     sessions_.set_backends(view);
     agents_.published(view);
+    context_->watches.published();
     orca_.follow(view);
   });
   manager_->before_tick([this] {
@@ -160,7 +166,8 @@ void ControlServer::Impl::receive_reports() {
 }
 
 void ControlServer::Impl::serve() {
-  guarded_ = std::make_unique<GuardedServices>(backends_, admin_, stats_, agents_, *entrance_);
+  guarded_ = std::make_unique<GuardedServices>(backends_, leases_, admin_, stats_, agents_,
+                                               *entrance_);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   server_ = make_server(true);
@@ -176,6 +183,7 @@ std::unique_ptr<grpc::Server> ControlServer::Impl::make_server(bool with_reflect
   if (!with_reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
   builder.RegisterService(&guarded_->backends);
+  builder.RegisterService(&guarded_->leases);
   builder.RegisterService(&guarded_->admin);
   builder.RegisterService(&guarded_->stats);
   builder.RegisterService(&guarded_->agents);
@@ -191,9 +199,9 @@ void ControlServer::Impl::set_serving(bool serving) {
     if (server == nullptr) continue;
     auto* health = server->GetHealthCheckService();
     for (const char* name :
-         {"", v1::BackendService::service_full_name(), v1::ServiceAdmin::service_full_name(),
-          v1::StatsService::service_full_name(), v1::AgentService::service_full_name(),
-          v1::AccessService::service_full_name()}) {
+         {"", v1::BackendService::service_full_name(), v1::LeaseService::service_full_name(),
+          v1::ServiceAdmin::service_full_name(), v1::StatsService::service_full_name(),
+          v1::AgentService::service_full_name(), v1::AccessService::service_full_name()}) {
       health->SetServingStatus(name, serving);
     }
   }
@@ -202,6 +210,8 @@ void ControlServer::Impl::set_serving(bool serving) {
 void ControlServer::Impl::stop() {
   manager_->stop();
   context_->calls.end();
+  context_->watches.end();
+  leases_.end();
   agents_.end();
   orca_.end();
   receiver_.reset();

@@ -3,58 +3,14 @@
 // published view, changes go through the manager's strand and are answered from it.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <mutex>
 #include <unordered_set>
-#include <vector>
 
-#include "control/convert.h"
-#include "control/manager.h"
+#include "control/service_context.h"
 #include "crab/v1/control.grpc.pb.h"
 
 namespace crab {
-
-// An rpc that is answered later: by the strand, or, if it comes first, by the end of the server.
-class PendingCall {
- public:
-  explicit PendingCall(grpc::ServerUnaryReactor* reactor) : reactor_(reactor) {}
-  // True once: whoever gets it may touch the call's messages and has to finish it.
-  bool claim() { return !claimed_.exchange(true); }
-  // After claim(); the reactor and the messages are gone afterwards.
-  void finish(const grpc::Status& status) { reactor_->Finish(status); }
-
- private:
-  grpc::ServerUnaryReactor* reactor_;
-  std::atomic<bool> claimed_{false};
-};
-
-// Those that are under way. Any thread.
-class PendingCalls {
- public:
-  // nullptr after end(), the call being answered then.
-  std::shared_ptr<PendingCall> add(grpc::ServerUnaryReactor* reactor);
-  void remove(const std::shared_ptr<PendingCall>& call);
-  // Answers all with UNAVAILABLE, and every later one at once.
-  void end();
-
- private:
-  std::mutex mutex_;
-  bool ended_ = false;
-  std::unordered_set<std::shared_ptr<PendingCall>> calls_;
-};
-
-// What the three services share.
-struct ServiceContext {
-  std::shared_ptr<Manager> manager;
-  const Dataplane& dataplane;
-  PendingCalls calls{};
-  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
-
-  NodeState state(const View& view, const LoadView& loads) const {
-    return {.view = view, .loads = loads, .dataplane = dataplane};
-  }
-};
 
 class BackendServiceImpl final : public v1::BackendService::CallbackService {
  public:
@@ -66,12 +22,54 @@ class BackendServiceImpl final : public v1::BackendService::CallbackService {
   grpc::ServerUnaryReactor* DeregisterBackends(grpc::CallbackServerContext* rpc,
                                                const v1::DeregisterBackendsRequest* request,
                                                v1::DeregisterBackendsResponse* response) override;
+  grpc::ServerUnaryReactor* ReplaceBackends(grpc::CallbackServerContext* rpc,
+                                            const v1::ReplaceBackendsRequest* request,
+                                            v1::ReplaceBackendsResponse* response) override;
+  grpc::ServerUnaryReactor* DrainBackends(grpc::CallbackServerContext* rpc,
+                                          const v1::DrainBackendsRequest* request,
+                                          v1::DrainBackendsResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateBackend(grpc::CallbackServerContext* rpc,
+                                          const v1::UpdateBackendRequest* request,
+                                          v1::UpdateBackendResponse* response) override;
+  grpc::ServerUnaryReactor* GetBackend(grpc::CallbackServerContext* rpc,
+                                       const v1::GetBackendRequest* request,
+                                       v1::GetBackendResponse* response) override;
   grpc::ServerUnaryReactor* ListBackends(grpc::CallbackServerContext* rpc,
                                          const v1::ListBackendsRequest* request,
                                          v1::ListBackendsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchBackendsResponse>* WatchBackends(
+      grpc::CallbackServerContext* rpc, const v1::WatchBackendsRequest* request) override;
 
  private:
   std::shared_ptr<ServiceContext> context_;
+};
+
+class KeepAliveStream;
+
+class LeaseServiceImpl final : public v1::LeaseService::CallbackService {
+ public:
+  explicit LeaseServiceImpl(std::shared_ptr<ServiceContext> context)
+      : context_(std::move(context)) {}
+  grpc::ServerUnaryReactor* GrantLease(grpc::CallbackServerContext* rpc,
+                                       const v1::GrantLeaseRequest* request,
+                                       v1::GrantLeaseResponse* response) override;
+  grpc::ServerBidiReactor<v1::KeepAliveRequest, v1::KeepAliveResponse>* KeepAlive(
+      grpc::CallbackServerContext* rpc) override;
+  grpc::ServerUnaryReactor* RevokeLease(grpc::CallbackServerContext* rpc,
+                                        const v1::RevokeLeaseRequest* request,
+                                        v1::RevokeLeaseResponse* response) override;
+  grpc::ServerUnaryReactor* ListLeases(grpc::CallbackServerContext* rpc,
+                                       const v1::ListLeasesRequest* request,
+                                       v1::ListLeasesResponse* response) override;
+  // Ends all streams, and every later one at once, with UNAVAILABLE. Once the strand runs no more.
+  void end();
+
+ private:
+  friend class KeepAliveStream;
+  std::shared_ptr<ServiceContext> context_;
+  std::mutex mutex_;
+  bool ended_ = false;                                            // guarded by mutex_
+  std::unordered_set<std::shared_ptr<KeepAliveStream>> streams_;  // guarded by mutex_: all alive
 };
 
 class ServiceAdminImpl final : public v1::ServiceAdmin::CallbackService {
@@ -81,6 +79,9 @@ class ServiceAdminImpl final : public v1::ServiceAdmin::CallbackService {
   grpc::ServerUnaryReactor* CreateService(grpc::CallbackServerContext* rpc,
                                           const v1::CreateServiceRequest* request,
                                           v1::CreateServiceResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateService(grpc::CallbackServerContext* rpc,
+                                          const v1::UpdateServiceRequest* request,
+                                          v1::UpdateServiceResponse* response) override;
   grpc::ServerUnaryReactor* ListServices(grpc::CallbackServerContext* rpc,
                                          const v1::ListServicesRequest* request,
                                          v1::ListServicesResponse* response) override;
@@ -93,6 +94,12 @@ class ServiceAdminImpl final : public v1::ServiceAdmin::CallbackService {
   grpc::ServerUnaryReactor* ListPolicies(grpc::CallbackServerContext* rpc,
                                          const v1::ListPoliciesRequest* request,
                                          v1::ListPoliciesResponse* response) override;
+  grpc::ServerUnaryReactor* SetMaintenance(grpc::CallbackServerContext* rpc,
+                                           const v1::SetMaintenanceRequest* request,
+                                           v1::SetMaintenanceResponse* response) override;
+  grpc::ServerUnaryReactor* ReleaseFreeze(grpc::CallbackServerContext* rpc,
+                                          const v1::ReleaseFreezeRequest* request,
+                                          v1::ReleaseFreezeResponse* response) override;
 
  private:
   std::shared_ptr<ServiceContext> context_;
@@ -105,9 +112,31 @@ class StatsServiceImpl final : public v1::StatsService::CallbackService {
   grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* rpc,
                                      const v1::GetStatsRequest* request,
                                      v1::GetStatsResponse* response) override;
+  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* rpc,
+                                    const v1::ExplainRequest* request,
+                                    v1::ExplainResponse* response) override;
 
  private:
   std::shared_ptr<ServiceContext> context_;
 };
+
+// What the services share.
+grpc::ServerUnaryReactor* answer_now(grpc::CallbackServerContext* rpc, const grpc::Status& status);
+inline constexpr std::uint32_t kMaxPage = 1'000;
+std::size_t page_size(std::uint32_t asked);
+// Appends those of the ids that there are, as they are now.
+template <typename Ids, typename Response>
+void add_backends(const ServiceContext& context, const View& view, const std::string& name,
+                  const Ids& ids, Response* response) {
+  const ServiceRecord* service = view.find(name);
+  if (service == nullptr) return;
+  const auto loads = context.manager->loads();
+  for (const std::string& id : ids) {
+    const auto found = service->backends.find(id);
+    if (found == service->backends.end()) continue;
+    *response->add_backends() =
+        to_message(context.state(view, *loads), *service, id, found->second);
+  }
+}
 
 }  // namespace crab

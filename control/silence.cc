@@ -56,6 +56,8 @@ void SilenceWatch::judge(const ServiceRecord& service) {
   std::size_t n_silent = 0;
   std::size_t n_reporting = 0;
   for (const auto& [id, backend] : service.backends) {
+    // Who has been taken out may fall silent: its host is switched off.
+    if (backend.administration.takes_no_connections()) continue;
     const bool silent = silent_.load_slots.contains(*backend.load_slot);
     n_silent += silent;
     n_reporting += !silent && loads_.reports(*backend.load_slot);

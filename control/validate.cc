@@ -141,9 +141,14 @@ class ConfigSurroundings : public Surroundings {
 void check_output_only(const v1::Service& service, const std::string& path, FieldErrors* errors) {
   constexpr const char* kWhy = "is filled in by crab-lb and stands in no file";
   if (service.owner() != v1::OWNER_UNSPECIFIED) check(kWhy, path + ".owner", errors);
+  if (!service.etag().empty()) check(kWhy, path + ".etag", errors);
   for (int i = 0; i < service.backends_size(); ++i) {
     const auto field = indexed(path + ".backends", i);
     if (service.backends(i).has_status()) check(kWhy, field + ".status", errors);
+    if (!service.backends(i).etag().empty()) check(kWhy, field + ".etag", errors);
+    if (!service.backends(i).lease_id().empty()) {
+      check("is for the API: nobody keeps a file's backends alive", field + ".lease_id", errors);
+    }
     if (service.backends(i).owner() != v1::OWNER_UNSPECIFIED) {
       check(kWhy, field + ".owner", errors);
     }
@@ -260,6 +265,16 @@ FieldErrors validate_backend_id(const std::string& id, const std::string& path) 
   return {{path, "must be 1 to 253 characters out of A-Z a-z 0-9 . _ : -"}};
 }
 
+FieldErrors validate_backend_reference(const std::string& id, const std::string& path) {
+  const auto tilde = id.find('~');
+  if (tilde == std::string::npos) return validate_backend_id(id, path);
+  const bool numbered = tilde + 1 < id.size() && id.size() - tilde <= 6 &&
+                        std::all_of(id.begin() + static_cast<std::ptrdiff_t>(tilde) + 1, id.end(),
+                                    [](char c) { return c >= '0' && c <= '9'; });
+  return numbered ? validate_backend_id(id.substr(0, tilde), path)
+                  : FieldErrors{{path, "must be an id, or an id and ~NUMBER"}};
+}
+
 ServiceShape shape_of(const v1::Service& service) {
   const auto address = IpAddress::parse(service.address());
   return {address ? std::optional(address->family) : std::nullopt, service.port(),
@@ -310,6 +325,13 @@ FieldErrors validate_service(const v1::Service& service, const std::string& path
   check(why_bad_port(service.port()), path + ".port", &errors);
   append(validate_policy(service.policy(), path + ".policy"), &errors);
   check_load(service, path, &errors);
+  if (service.min_healthy_percent() > 100) {
+    check("must be at most 100", path + ".min_healthy_percent", &errors);
+  }
+  check_enum(service.when_below(), v1::WhenBelow_IsValid, path + ".when_below", &errors);
+  if (service.max_expiry_percent() > 100) {
+    check("must be at most 100", path + ".max_expiry_percent", &errors);
+  }
   check_keys(service, path, &errors);
   check_enum(service.option_form(), v1::OptionForm_IsValid, path + ".option_form", &errors);
   check_enum(service.announce(), v1::Announce_IsValid, path + ".announce", &errors);

@@ -70,6 +70,8 @@ FieldErrors validate_backends(const google::protobuf::RepeatedPtrField<v1::Backe
 FieldErrors validate_policy(const v1::Policy& policy, const std::string& path);
 FieldErrors validate_service_name(const std::string& name, const std::string& path);
 FieldErrors validate_backend_id(const std::string& id, const std::string& path);
+// The same, or the id that crab-lb itself has given a backend that drains (ID~1).
+FieldErrors validate_backend_reference(const std::string& id, const std::string& path);
 
 // The rest of the node, as far as an address can collide with it.
 class Surroundings {

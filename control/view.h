@@ -10,7 +10,8 @@
 #include <string>
 
 #include "control/dataplane.h"
-#include "control/desired_state.h"
+#include "control/records.h"
+#include "lb/snapshot.h"
 
 namespace crab {
 
@@ -20,7 +21,20 @@ struct NextHopInfo {
   bool was_resolved = false;  // at some time since the address came into use
 };
 
-enum class Health : std::uint8_t { Initial, Healthy, Unhealthy };
+enum class Health : std::uint8_t { Initial, Healthy, Unhealthy, Draining, Drained, Maintenance };
+
+// What a health check has found, as those who check hand it to Manager::set_health.
+struct HealthVerdict {
+  bool healthy = false;
+  std::string reason;  // one line for the operator: why not healthy
+  // The backend must not get connections even when a service falls back on all of its backends:
+  // it does not understand redirected SYNs.
+  bool unusable = false;
+
+  bool operator==(const HealthVerdict&) const = default;
+};
+using Verdicts = std::map<std::uint32_t, HealthVerdict>;  // by load slot
+using VerdictsOfServices = std::map<std::string, std::shared_ptr<const Verdicts>>;
 
 // Backends whose reports have stopped.
 struct SilentBackends {
@@ -36,25 +50,51 @@ struct SilentBackends {
 inline constexpr std::uint32_t kRampSteps = 10;
 using Ramps = std::map<std::string, std::map<std::uint32_t, std::uint32_t>>;  // service, slot
 
+// A backend's state as it was published.
+struct BackendStatus {
+  Health health = Health::Initial;
+  std::string reason;
+  WallTime since{};  // in that state
+
+  bool operator==(const BackendStatus&) const = default;
+};
+using Statuses = std::map<std::string, BackendStatus>;  // by id
+
 struct View {
   std::uint64_t revision = 0;
   std::map<std::string, std::shared_ptr<const ServiceRecord>> services;
   std::map<IpAddress, NextHopInfo> next_hops;
   SilentBackends silent;
+  VerdictsOfServices verdicts;
+  // Services with fewer healthy backends than their minimum (judge_minima), and what they do then.
+  std::map<std::string, WhenBelow> below_minimum;
+  // Services whose leases do not run out, so many would at once.
+  std::set<std::string> frozen;
   Ramps ramps;
+  std::map<std::string, std::shared_ptr<const Statuses>> statuses;  // of every service
 
   const ServiceRecord* find(const std::string& name) const;
   Health health_of(const ServiceRecord& service, const BackendRecord& backend,
                    std::string* reason = nullptr) const;
-  bool is_eligible(const ServiceRecord& service, const BackendRecord& backend) const {
-    return health_of(service, backend) == Health::Healthy;
-  }
+  // With the state's beginning; the service is one of this view's.
+  const BackendStatus& status_of(const ServiceRecord& service, const std::string& id) const;
+  // Whether it gets new connections: it is healthy, or all of a service below its minimum are
+  // taken.
+  bool is_eligible(const ServiceRecord& service, const BackendRecord& backend) const;
   std::uint32_t count_eligible(const ServiceRecord& service) const;
   // 1..kRampSteps.
   std::uint32_t tenths_of_weight(const ServiceRecord& service, const BackendRecord& backend) const;
+
+ private:
+  const HealthVerdict* verdict_on(const ServiceRecord& service, const BackendRecord& backend) const;
 };
 
-// What the workers get for it: the backends that are Healthy.
+// Makes View::below_minimum. Backends that are out by request, or not judged yet, do not count.
+void judge_minima(View* view);
+// Makes View::statuses: a state that is as in `before` has begun when it did there.
+void follow_statuses(const View& before, WallTime now, View* view);
+
+// What the workers get for it: the backends that are eligible.
 SnapshotSpec make_snapshot_spec(const View& view, std::uint8_t node);
 
 // Since the object got its counters, over all workers.

@@ -1,27 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lb/choose.h"
 
+#include "lb/tuple_hash.h"
+
 namespace crab {
 namespace {
-
-// The same on every node and in every run, so that a consistent policy keeps a tuple where it is.
-// Known to everybody: who chooses his ports can choose his backend.
-__extension__ using Product = unsigned __int128;
-
-std::uint64_t hash_tuple(const Packet& packet) {
-  constexpr std::array<std::uint64_t, 5> kOdd = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9,
-                                                 0x94d049bb133111eb, 0xd6e8feb86659fd93,
-                                                 0xa0761d6478bd642f};
-  const std::size_t n_bytes = packet.family == Family::Ipv4 ? 8 : 32;  // both addresses, adjacent
-  std::uint64_t hash = load<std::uint32_t>(packet.l4()) * kOdd[4];
-  for (std::size_t k = 0; k < n_bytes / 8; ++k) {
-    const auto word = load<std::uint64_t>(packet.source_address() + 8 * k) ^ kOdd[k];
-    const Product product = Product{word} * (hash ^ kOdd[4 - k]);
-    hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  }
-  hash = (hash ^ hash >> 32) * kOdd[0];
-  return hash ^ hash >> 29;
-}
 
 void place(const Burst& burst, const ServiceEntry& service, std::span<const std::uint8_t> packets,
            WorkerCounters& counters) {
@@ -31,7 +14,9 @@ void place(const Burst& burst, const ServiceEntry& service, std::span<const std:
   const bool needs_tuple_hash = service.policy.needs_tuple_hash();
   for (std::size_t k = 0; k < n; ++k) {
     const Packet& packet = burst[packets[k]];
-    flows[k] = {packet.flow_hash, needs_tuple_hash ? hash_tuple(packet) : 0};
+    flows[k] = {packet.flow_hash, needs_tuple_hash ? hash_tuple(packet.family, packet.source_address(),
+                                                          packet.l4())
+                                             : 0};
   }
   service.policy.pick({flows.data(), n}, {picks.data(), n});
 

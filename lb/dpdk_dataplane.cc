@@ -7,11 +7,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <thread>
 
 #include "lb/monotonic_clock.h"
+#include "lb/tuple_hash.h"
 #include "lb/worker.h"
 
 namespace crab {
@@ -218,6 +220,31 @@ void DpdkDataplane::all_loads_changed() {
 std::string DpdkDataplane::policy_rule(std::uint32_t service_id) const {
   const ServiceEntry* service = publisher_->current()->find_service(service_id);
   return service == nullptr ? std::string() : service->policy.rule();
+}
+
+std::optional<ExplainedChoice> DpdkDataplane::explain(std::uint32_t service_id,
+                                                      const FlowTuple& flow) const {
+  const ServiceEntry* service = publisher_->current()->find_service(service_id);
+  if (service == nullptr || service->backends.empty()) return std::nullopt;
+  // As a packet has them.
+  const std::size_t size = flow.source.size();
+  std::array<std::uint8_t, 32> addresses{};
+  std::copy_n(flow.source.bytes.begin(), size, addresses.begin());
+  std::copy_n(flow.destination.bytes.begin(), size,
+              addresses.begin() + static_cast<std::ptrdiff_t>(size));
+  const std::array<std::uint8_t, 4> ports = {
+      static_cast<std::uint8_t>(flow.source_port >> 8),
+      static_cast<std::uint8_t>(flow.source_port & 0xff),
+      static_cast<std::uint8_t>(flow.destination_port >> 8),
+      static_cast<std::uint8_t>(flow.destination_port & 0xff)};
+  crab_policy_flow asked{};
+  asked.tuple_hash = hash_tuple(flow.source.family, addresses.data(), ports.data());
+  const auto [pick, why] = service->policy.explain(asked);
+  if (pick >= service->backends.size()) return std::nullopt;
+  const bool by_tuple = service->policy.needs_tuple_hash() && !service->policy.uses_load();
+  return ExplainedChoice{.load_slot = service->backends[pick].load_slot,
+                         .why = why,
+                         .certain = by_tuple || service->backends.size() == 1};
 }
 
 void DpdkDataplane::resolve(const std::vector<IpAddress>& backend_addresses) {

@@ -39,6 +39,8 @@ class DpdkDataplane final : public Dataplane {
   void loads_changed(std::span<const std::uint32_t> load_slots) override;
   void all_loads_changed() override;
   std::string policy_rule(std::uint32_t service_id) const override;
+  std::optional<ExplainedChoice> explain(std::uint32_t service_id,
+                                         const FlowTuple& flow) const override;
   void resolve(const std::vector<IpAddress>& backend_addresses) override;
   void on_next_hop(NextHopCallback callback) override;
   void set_virtual_addresses(const std::vector<VirtualAddress>& addresses) override;

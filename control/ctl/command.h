@@ -2,6 +2,7 @@
 // What every command of crabctl has: its options, its connection, its output.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -30,6 +31,11 @@ struct Options {
   v1::Backend backend;
   std::uint32_t weight = 0;
   bool all = false;
+  // Of drains.
+  std::uint32_t drain_seconds = 0;
+  bool force = false;
+  bool wait = false;
+  std::string reason;
 };
 
 inline Client connect(const Options& options) {
@@ -43,6 +49,24 @@ void print(const Options& options, const Message& message, const std::string& ta
                            : options.format == "yaml" ? to_yaml(message)
                                                       : table;
   std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+inline std::string at_revision(std::uint64_t revision) {
+  return " (revision " + std::to_string(revision) + ")\n";
+}
+
+// All pages.
+inline v1::ListBackendsResponse list_all_backends(Client* client, const std::string& service) {
+  v1::ListBackendsResponse all;
+  v1::ListBackendsRequest request;
+  request.set_service(service);
+  do {
+    auto page = client->call(&v1::BackendService::Stub::ListBackends, request);
+    request.set_page_token(page.next_page_token());
+    all.MergeFrom(page);
+  } while (!request.page_token().empty());
+  all.clear_next_page_token();
+  return all;
 }
 
 }  // namespace crab

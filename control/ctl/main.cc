@@ -8,6 +8,7 @@
 #include "control/ctl/access_commands.h"
 #include "control/ctl/backend_argument.h"
 #include "control/ctl/command.h"
+#include "control/ctl/drain_commands.h"
 #include "control/ctl/print_policy.h"
 #include "control/version.h"
 
@@ -17,10 +18,6 @@ namespace {
 using v1::BackendService;
 using v1::ServiceAdmin;
 using v1::StatsService;
-
-std::string at_revision(std::uint64_t revision) {
-  return " (revision " + std::to_string(revision) + ")\n";
-}
 
 void service_list(const Options& options) {
   Client client = connect(options);
@@ -34,9 +31,7 @@ void service_list(const Options& options) {
 
 void service_show(const Options& options) {
   Client client = connect(options);
-  v1::ListBackendsRequest of;
-  of.set_service(options.name);
-  auto backends = client.call(&BackendService::Stub::ListBackends, of);
+  auto backends = list_all_backends(&client, options.name);
   const auto services = client.call(&ServiceAdmin::Stub::ListServices, v1::ListServicesRequest());
   for (v1::Service service : services.services()) {
     if (service.name() != options.name) continue;
@@ -112,9 +107,8 @@ void policy_set(const Options& options) {
 }
 
 void backend_list(const Options& options) {
-  v1::ListBackendsRequest request;
-  request.set_service(options.name);
-  const auto response = connect(options).call(&BackendService::Stub::ListBackends, request);
+  Client client = connect(options);
+  const auto response = list_all_backends(&client, options.name);
   print(options, response, backend_table(response.backends()));
 }
 
@@ -128,18 +122,6 @@ void backend_register(const Options& options, bool has_weight) {
   }
   const auto response = connect(options).call(&BackendService::Stub::RegisterBackends, request);
   print(options, response, backend_table(response.backends()));
-}
-
-void backend_deregister(const Options& options) {
-  v1::DeregisterBackendsRequest request;
-  request.set_service(options.name);
-  for (const auto& id : options.ids) request.add_ids(id);
-  const auto response = connect(options).call(&BackendService::Stub::DeregisterBackends, request);
-  std::string text;
-  for (const auto& id : response.removed_ids()) text += (text.empty() ? "" : ", ") + id;
-  print(options, response,
-        (text.empty() ? "none was registered" : "deregistered " + text) +
-            at_revision(response.revision()));
 }
 
 void stats(const Options& options) {
@@ -306,14 +288,7 @@ void add_backend_commands(CLI::App* app, Options* options) {
     backend_register(*options, weight->count() > 0);
   });
 
-  auto* remove =
-      backend->add_subcommand("deregister", "removes backends; unknown ids are no error");
-  remove->add_option("SERVICE", options->name)->required();
-  remove->add_option("ID", options->ids)->required();
-  remove->footer(
-      "Example:\n  crabctl backend deregister web b1 b2\n"
-      "They get no new connections; established ones live on.");
-  remove->callback([options] { backend_deregister(*options); });
+  add_drain_commands(backend, options);
 }
 
 int run(int argc, char** argv) {

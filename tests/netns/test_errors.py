@@ -159,7 +159,7 @@ def test_an_unreachable_backend_is_shown_with_the_reason(topology, lb, family):
         assert not status["state"].endswith("_HEALTHY")
     services = {s["service"]: s for s in lb.stats()["services"]}[service_name(family)]
     assert (services["backends"], services["eligible_backends"]) == (4, 2)
-    lb.ctl("backend", "deregister", service_name(family), "silent", "routeless")
+    lb.ctl("backend", "deregister", service_name(family), "silent", "routeless", "--drain", "0")
 
 
 def shown(lb: CrabLb, family: str, backend: str, reason: str) -> dict | None:

@@ -137,7 +137,7 @@ TEST_F(CrabctlTest, RegistersAndDeregisters) {
   EXPECT_EQ(ctl("backend register web6 --id b2 --address fd00:1::2 --port 8443 --weight 2").status,
             0);
   EXPECT_THAT(ctl("backend list web6").out, HasSubstr("b2  fd00:1::2  8443       2"));
-  const Finished remove = ctl("backend deregister web b3 b9 b2");
+  const Finished remove = ctl("backend deregister web b3 b9 b2 --drain 0");
   EXPECT_EQ(remove.status, 0);
   EXPECT_THAT(remove.out, MatchesRegex("deregistered b3, b2 \\(revision [0-9]+\\)\n"));
   EXPECT_THAT(ctl("backend deregister web b9").out, HasSubstr("none was registered"));
@@ -252,7 +252,8 @@ TEST_F(CrabctlTest, AServerByTcpNeedsCertificates) {
 TEST_F(CrabctlTest, HelpHasExamplesForEveryCommand) {
   for (const char* words :
        {"", "service list", "service show", "service create", "service delete", "backend list",
-        "backend register", "backend deregister", "stats", "status", "whoami", "version"}) {
+         "backend register", "backend deregister", "backend drain", "backend disable",
+         "backend enable", "stats", "status", "whoami", "version"}) {
     const Finished help = run(std::string(words) + " --help");
     EXPECT_EQ(help.status, 0) << words;
     EXPECT_THAT(help.out, HasSubstr("Example")) << words;

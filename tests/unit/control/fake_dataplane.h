@@ -50,6 +50,17 @@ class FakeDataplane : public Dataplane {
   }
   void all_loads_changed() override { ++n_all_changed; }
   std::string policy_rule(std::uint32_t) const override { return rule; }
+  // The first eligible backend, which is certain when it is the only one.
+  std::optional<ExplainedChoice> explain(std::uint32_t service_id,
+                                         const FlowTuple&) const override {
+    for (const auto& service : published.back().services) {
+      if (service.id != service_id || service.eligible.empty()) continue;
+      return ExplainedChoice{.load_slot = service.eligible[0].load_slot,
+                             .why = "it is the first",
+                             .certain = service.eligible.size() == 1};
+    }
+    return std::nullopt;
+  }
   void resolve(const std::vector<IpAddress>& addresses) override {
     const auto before = resolving;
     resolving = addresses;

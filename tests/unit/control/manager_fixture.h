@@ -38,7 +38,9 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
 
   ManagerTest() {
     dataplane_.own.insert(address(GetParam().own));
-    manager_ = Manager::make(io_, dataplane_, 7, [this] { return now_; });
+    manager_ = Manager::make(
+        io_, dataplane_, 7, [this] { return now_; }, {},
+        [this] { return WallTime(now_.time_since_epoch()) + wall_offset_; });
   }
 
   static IpAddress address(const std::string& text) { return IpAddress::parse(text).value(); }
@@ -96,9 +98,13 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
     add(&message, id, i, port);
     return run(submit_register("web", message));
   }
+  // At once, without a drain.
   std::string remove(const std::vector<std::string>& ids) {
-    return run(submit([ids](auto& state, auto* effect) {
-      return state.deregister_backends("web", ids, effect);
+    return deregister(ids, {.timeout = std::chrono::milliseconds(0), .reason = {}, .etags = {}});
+  }
+  std::string deregister(const std::vector<std::string>& ids, const DrainOptions& options = {}) {
+    return run(submit([ids, options](auto& state, auto* effect) {
+      return state.deregister_backends("web", ids, options, effect);
     }));
   }
   std::string destroy(const std::string& name) {
@@ -126,6 +132,7 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
   boost::asio::io_context io_;
   FakeDataplane dataplane_;
   std::chrono::steady_clock::time_point now_{};
+  std::chrono::nanoseconds wall_offset_ = std::chrono::hours(24 * 365 * 56);  // set back or forth by tests
   std::shared_ptr<Manager> manager_;
 };
 

@@ -40,6 +40,7 @@ struct Outcome {
   std::string message;
   std::vector<std::string> fields;
   std::map<std::string, std::string> metadata;
+  double retry_seconds = 0;
 };
 
 inline Outcome outcome_of(const grpc::Status& status) {
@@ -56,6 +57,11 @@ inline Outcome outcome_of(const grpc::Status& status) {
       outcome.reason = info.reason();
       EXPECT_EQ(info.domain(), "crab.v1");
       outcome.metadata = {info.metadata().begin(), info.metadata().end()};
+    }
+    google::rpc::RetryInfo retry;
+    if (any.UnpackTo(&retry)) {
+      outcome.retry_seconds = static_cast<double>(retry.retry_delay().seconds()) +
+                              retry.retry_delay().nanos() * 1e-9;
     }
     google::rpc::BadRequest bad;
     if (!any.UnpackTo(&bad)) continue;
@@ -122,9 +128,11 @@ class ServiceTest : public ::testing::TestWithParam<ServiceNet> {
     registered_ = response;
     return outcome;
   }
+  // At once, without a drain.
   Outcome remove(const std::string& name, const std::vector<std::string>& ids) {
     v1::DeregisterBackendsRequest request;
     request.set_service(name);
+    request.set_drain_timeout_seconds(0);
     for (const auto& id : ids) request.add_ids(id);
     deregistered_.Clear();
     return call(&v1::BackendService::Stub::DeregisterBackends, request, &deregistered_);
