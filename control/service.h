@@ -15,6 +15,8 @@
 
 namespace crab {
 
+class Gate;
+
 // An rpc that is answered later: by the strand, or, if it comes first, by the end of the server.
 class PendingCall {
  public:
@@ -50,6 +52,8 @@ struct ServiceContext {
   const Dataplane& dataplane;
   PendingCalls calls{};
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  // Whose call it is (control/identity/gate.h); set before the first one.
+  const Gate* gate = nullptr;
 
   NodeState state(const View& view, const LoadView& loads) const {
     return {.view = view, .loads = loads, .dataplane = dataplane};
