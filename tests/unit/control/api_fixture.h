@@ -34,7 +34,8 @@ class ApiTest : public ServiceTest {
   }
   std::vector<std::string> ids() {
     std::vector<std::string> all;
-    for (const auto& one : backends("web").backends()) all.push_back(one.id());
+    const auto list = backends("web");
+    for (const auto& one : list.backends()) all.push_back(one.id());
     return all;
   }
   v1::Backend get(const std::string& id) {
