@@ -49,9 +49,10 @@ NodeStream::NodeStream(const std::string& server, TlsClientOptions tls, v1::Atta
       request_(std::move(request)),
       thread_([this] { run(); }) {}
 
-std::string NodeStream::why_ended(const grpc::Status& status) {
+std::string NodeStream::why_ended(const grpc::Status& status, bool answered) {
   if (status.ok()) return "the node ended the session";
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !status.error_details().empty()) {
+  // Whom it had reached ended it, or the network between.
+  if (answered || status.error_code() != grpc::StatusCode::UNAVAILABLE) {
     return status.error_message();
   }
   const auto now = std::chrono::steady_clock::now();
@@ -92,7 +93,7 @@ std::pair<bool, std::string> NodeStream::follow(const std::shared_ptr<grpc::Clie
     answered = true;
     handlers_.on_response(response);
   }
-  return {answered, why_ended(stream->Finish())};
+  return {answered, why_ended(stream->Finish(), answered)};
 }
 
 void NodeStream::run() {

@@ -185,7 +185,7 @@ TEST(NodeStream, ComesBackWhenTheNodeDoes) {
   v1::AttachRequest request;
   request.set_agent("b1");
   Heard heard;
-  NodeStream stream("unix:" + path, request, heard.handlers());
+  NodeStream stream("unix:" + path, {}, request, heard.handlers());
   EXPECT_TRUE(heard.wait_for("b1/0"));
   node.reset();
   EXPECT_TRUE(heard.wait_for("end: going away"));
