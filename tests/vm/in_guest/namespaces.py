@@ -5,7 +5,7 @@ import ctypes
 import os
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import connections
 import redirect
@@ -37,24 +37,24 @@ def _inside(name: str, work: Callable[[], object]) -> object:
     return result
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def _ip(*words: str, given: Sequence[str] = ()) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, input="\n".join(given).encode())
 
 
 def make_and_leave(services: list, prefixes: list, address: str, port: int, n: int) -> None:
     """n times: a namespace with a configuration, attempts to connect whose SYNs go nowhere, and
     then without its name and its sockets, which is its end."""
-    bits = "128" if ":" in address else "32"
+    bits, local = ("128", "fd00:77::1/64 nodad") if ":" in address else ("32", "10.77.0.1/24")
     for i in range(n):
         name = f"hostile{i}"
         _ip("netns", "add", name)
-        _ip("-n", name, "link", "add", "away", "type", "veth", "peer", "name", "further")
-        _ip("-n", name, "link", "set", "away", "up")
-        _ip("-n", name, "link", "set", "further", "up")
-        local = ["fd00:77::1/64", "nodad"] if ":" in address else ["10.77.0.1/24"]
-        _ip("-n", name, "address", "add", local[0], "dev", "away", *local[1:])
-        _ip("-n", name, "route", "add", f"{address}/{bits}", "dev", "away")
-        _ip("-n", name, "neigh", "add", address, "lladdr", "02:00:00:00:00:99", "dev", "away")
+        _ip("-n", name, "-batch", "-", given=[
+            "link add away type veth peer name further",
+            "link set away up",
+            "link set further up",
+            f"address add {local} dev away",
+            f"route add {address}/{bits} dev away",
+            f"neigh add {address} lladdr 02:00:00:00:00:99 dev away"])
 
         def offer_to_nobody() -> list[int]:
             redirect.configure(3, services, prefixes)
