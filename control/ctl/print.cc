@@ -2,6 +2,7 @@
 #include "control/ctl/print.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/time_util.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cstdio>
@@ -57,9 +58,15 @@ YAML::Node scalar_node(const Message& message, const FieldDescriptor* field, int
   const auto* reflection = message.GetReflection();
   const bool one = index < 0;
   switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      return message_node(one ? reflection->GetMessage(message, field)
-                              : reflection->GetRepeatedMessage(message, field, index));
+    case FieldDescriptor::CPPTYPE_MESSAGE: {
+      const Message& inner = one ? reflection->GetMessage(message, field)
+                                 : reflection->GetRepeatedMessage(message, field, index);
+      // As in JSON: RFC 3339.
+      if (const auto* time = dynamic_cast<const google::protobuf::Timestamp*>(&inner)) {
+        return YAML::Node(google::protobuf::util::TimeUtil::ToString(*time));
+      }
+      return message_node(inner);
+    }
     case FieldDescriptor::CPPTYPE_ENUM: {
       const auto* value = one ? reflection->GetEnum(message, field)
                               : reflection->GetRepeatedEnum(message, field, index);

@@ -42,8 +42,8 @@ class NodeStream {
   std::pair<bool, std::string> follow(const std::shared_ptr<grpc::ClientContext>& context,
                                       const v1::AttachRequest& request);
 
-  // What the stream's end means to people.
-  std::string why_ended(const grpc::Status& status);
+  // What the end of a stream that was answered, or never was, means to people.
+  std::string why_ended(const grpc::Status& status, bool answered);
 
   const std::string server_;
   const TlsClientOptions tls_;

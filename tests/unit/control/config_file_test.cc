@@ -91,7 +91,7 @@ const BadFile kBadFiles[] = {
      "load_reports, policy_directory"},
     {"UnknownInnerField", "services:\n  - name: a\n    backends:\n      - id: x\n        ip: y\n",
      "f:5: services[0].backends[0].ip: unknown field; known are id, address, port, weight, status, "
-     "owner"},
+     "owner, lease_id, etag"},
     {"Twice", "node: 1\ncontrol:\nnode: 2\n",
      "f:3: node (again): stands twice; the first is at line 1"},
     {"TwiceInMap", "services:\n- policy:\n    parameters:\n      d: 1\n      d: 2\n",

@@ -8,12 +8,14 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <regex>
 
 #include "tests/unit/control/test_server.h"
 
 namespace crab {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
@@ -90,7 +92,9 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
   const Finished table = ctl("service show web6");
   EXPECT_THAT(table.out, HasSubstr("address      fd00::100\n"));
   EXPECT_THAT(table.out, HasSubstr("b1  fd00:1::1  8443"));
-  EXPECT_EQ(ctl("service show web6 -o yaml").out,
+  const std::string yaml = ctl("service show web6 -o yaml").out;
+  EXPECT_THAT(yaml, ContainsRegex("since: 20[0-9-]+T[0-9:.]+Z\n"));
+  EXPECT_EQ(std::regex_replace(yaml, std::regex("since: [^\n]*|etag: [^\n]*"), "$1TIME"),
             "name: web6\n"
             "address: fd00::100\n"
             "port: 443\n"
