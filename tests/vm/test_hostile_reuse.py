@@ -12,7 +12,7 @@ TOO_FEW_PORTS = "[Errno 99] Cannot assign requested address"
 
 @pytest.fixture
 def n_connects(subject) -> int:
-    return 1000 if subject.is_debug else 10_000
+    return 300 if subject.is_debug else 10_000
 
 
 @pytest.fixture
