@@ -94,7 +94,7 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
   EXPECT_THAT(table.out, HasSubstr("b1  fd00:1::1  8443"));
   const std::string yaml = ctl("service show web6 -o yaml").out;
   EXPECT_THAT(yaml, ContainsRegex("since: 20[0-9-]+T[0-9:.]+Z\n"));
-  EXPECT_EQ(std::regex_replace(yaml, std::regex("since: [^\n]*|etag: [^\n]*"), "$1TIME"),
+  EXPECT_EQ(std::regex_replace(yaml, std::regex("(since|etag): [^\n]*"), "$1: ANY"),
             "name: web6\n"
             "address: fd00::100\n"
             "port: 443\n"
@@ -119,7 +119,11 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
             "        closed_total: 0\n"
             "        written_off: 0\n"
             "      weight_percent: 100\n"
+            "      since: ANY\n"
+            "      eligible: true\n"
             "    owner: api\n"
+            "    lease_id: \"\"\n"
+            "    etag: ANY\n"
             "option_form: crab\n"
             "announce: arp\n"
             "owner: api\n"
@@ -127,7 +131,10 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
             "  source: agent\n"
             "  metric: \"\"\n"
             "  port: 0\n"
-            "  interval_ms: 0\n");
+            "  interval_ms: 0\n"
+            "min_healthy_percent: 0\n"
+            "etag: ANY\n"
+            "max_expiry_percent: 50\n");
   const Finished json = ctl("-o json service show web6");
   EXPECT_EQ(json.status, 0);
   EXPECT_THAT(json.out, HasSubstr("\"state\": \"BACKEND_STATE_HEALTHY\""));
