@@ -11,20 +11,20 @@ grpc::ServerUnaryReactor* ServiceAdminImpl::CreateService(grpc::CallbackServerCo
   auto change = [request = *request](DesiredState& state, ChangeEffect* effect) {
     return state.create_service(request.service(), Owner::Api, effect);
   };
-  return answer_change(
-      *context_, rpc, *request, response, change,
-      [request = *request, context = context_](const Manager::Reply& reply,
-                                               v1::CreateServiceResponse* answer) {
-        auto* created = answer->mutable_service();
-        *created = to_message(to_definition(request.service(), Owner::Api));
-        answer->set_revision(reply.revision);
-        const auto* service = reply.view->find(request.service().name());
-        if (service == nullptr) return;  // not in force yet, or another call has deleted it
-        *created = to_message(*service);
-        const auto loads = context->manager->loads();
-        auto listed = list_backends(context->state(*reply.view, *loads), *service);
-        created->mutable_backends()->Swap(listed.mutable_backends());
-      });
+  return answer_change(*context_, rpc, *request, response, change,
+                       [request = *request, context = context_](const Manager::Reply& reply,
+                                                                v1::CreateServiceResponse* answer) {
+                         auto* created = answer->mutable_service();
+                         *created = to_message(to_definition(request.service(), Owner::Api));
+                         answer->set_revision(reply.revision);
+                         const auto* service = reply.view->find(request.service().name());
+                         if (service == nullptr)
+                           return;  // not in force yet, or another call has deleted it
+                         *created = to_message(*service);
+                         const auto loads = context->manager->loads();
+                         auto listed = list_backends(context->state(*reply.view, *loads), *service);
+                         created->mutable_backends()->Swap(listed.mutable_backends());
+                       });
 }
 
 grpc::ServerUnaryReactor* ServiceAdminImpl::UpdateService(grpc::CallbackServerContext* rpc,
@@ -33,14 +33,14 @@ grpc::ServerUnaryReactor* ServiceAdminImpl::UpdateService(grpc::CallbackServerCo
   auto change = [request = *request](DesiredState& state, ChangeEffect* effect) {
     return state.update_service(request.service(), request.update_mask(), effect);
   };
-  return answer_change(
-      *context_, rpc, *request, response, change,
-      [name = request->service().name()](const Manager::Reply& reply,
-                                         v1::UpdateServiceResponse* answer) {
-        const auto* service = reply.view->find(name);
-        if (service != nullptr && reply.in_force) *answer->mutable_service() = to_message(*service);
-        answer->set_revision(reply.revision);
-      });
+  return answer_change(*context_, rpc, *request, response, change,
+                       [name = request->service().name()](const Manager::Reply& reply,
+                                                          v1::UpdateServiceResponse* answer) {
+                         const auto* service = reply.view->find(name);
+                         if (service != nullptr && reply.in_force)
+                           *answer->mutable_service() = to_message(*service);
+                         answer->set_revision(reply.revision);
+                       });
 }
 
 grpc::ServerUnaryReactor* ServiceAdminImpl::ListServices(grpc::CallbackServerContext* rpc,

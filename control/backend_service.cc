@@ -37,8 +37,8 @@ std::size_t page_size(std::uint32_t asked) {
 FieldErrors validate_change(const std::string& request_id, v1::WaitFor wait_for) {
   constexpr std::size_t kMaxRequestId = 128;
   FieldErrors errors;
-  const bool printable = std::all_of(request_id.begin(), request_id.end(),
-                                     [](char c) { return c > ' ' && c <= '~'; });
+  const bool printable =
+      std::all_of(request_id.begin(), request_id.end(), [](char c) { return c > ' ' && c <= '~'; });
   if (request_id.size() > kMaxRequestId || !printable) {
     errors.push_back({"request_id", "must be at most 128 printable ASCII characters, no blanks"});
   }
@@ -54,25 +54,24 @@ grpc::ServerUnaryReactor* BackendServiceImpl::RegisterBackends(
   auto change = [request = *request](DesiredState& state, ChangeEffect* effect) {
     return state.register_backends(request.service(), request.backends(), Owner::Api, effect);
   };
-  return answer_change(
-      *context_, rpc, *request, response, change,
-      [request = *request, context = context_](const Manager::Reply& reply,
-                                               v1::RegisterBackendsResponse* answer) {
-        const ServiceRecord* service = reply.view->find(request.service());
-        const auto loads = context->manager->loads();
-        for (const auto& asked : request.backends()) {
-          auto* backend = answer->add_backends();
-          *backend = to_message(asked.id(), to_definition(asked, Owner::Api));
-          // As asked for, without a status, if that is not in force yet, or another call has
-          // removed it meanwhile.
-          if (service == nullptr || !reply.in_force) continue;
-          const auto found = service->backends.find(asked.id());
-          if (found == service->backends.end()) continue;
-          *backend =
-              to_message(context->state(*reply.view, *loads), *service, asked.id(), found->second);
-        }
-        answer->set_revision(reply.revision);
-      });
+  return answer_change(*context_, rpc, *request, response, change,
+                       [request = *request, context = context_](
+                           const Manager::Reply& reply, v1::RegisterBackendsResponse* answer) {
+                         const ServiceRecord* service = reply.view->find(request.service());
+                         const auto loads = context->manager->loads();
+                         for (const auto& asked : request.backends()) {
+                           auto* backend = answer->add_backends();
+                           *backend = to_message(asked.id(), to_definition(asked, Owner::Api));
+                           // As asked for, without a status, if that is not in force yet, or
+                           // another call has removed it meanwhile.
+                           if (service == nullptr || !reply.in_force) continue;
+                           const auto found = service->backends.find(asked.id());
+                           if (found == service->backends.end()) continue;
+                           *backend = to_message(context->state(*reply.view, *loads), *service,
+                                                 asked.id(), found->second);
+                         }
+                         answer->set_revision(reply.revision);
+                       });
 }
 
 grpc::ServerUnaryReactor* BackendServiceImpl::DeregisterBackends(
@@ -111,13 +110,14 @@ grpc::ServerUnaryReactor* BackendServiceImpl::ReplaceBackends(
     return state.replace_backends(request.service(), request.backends(), Owner::Api, expected,
                                   timeout, effect);
   };
-  return answer_change(
-      *context_, rpc, *request, response, change,
-      [](const Manager::Reply& reply, v1::ReplaceBackendsResponse* answer) {
-        for (const auto& id : reply.effect.changed_ids) answer->add_changed_ids(id);
-        for (const auto& id : reply.effect.removed_ids) answer->add_removed_ids(id);
-        answer->set_revision(reply.revision);
-      });
+  return answer_change(*context_, rpc, *request, response, change,
+                       [](const Manager::Reply& reply, v1::ReplaceBackendsResponse* answer) {
+                         for (const auto& id : reply.effect.changed_ids)
+                           answer->add_changed_ids(id);
+                         for (const auto& id : reply.effect.removed_ids)
+                           answer->add_removed_ids(id);
+                         answer->set_revision(reply.revision);
+                       });
 }
 
 grpc::ServerUnaryReactor* BackendServiceImpl::DrainBackends(grpc::CallbackServerContext* rpc,
@@ -145,18 +145,18 @@ grpc::ServerUnaryReactor* BackendServiceImpl::UpdateBackend(grpc::CallbackServer
     return state.update_backend(request.service(), request.backend(), request.update_mask(),
                                 effect);
   };
-  return answer_change(
-      *context_, rpc, *request, response, change,
-      [request = *request, context = context_](const Manager::Reply& reply,
-                                               v1::UpdateBackendResponse* answer) {
-        v1::ListBackendsResponse one;
-        if (reply.in_force) {
-          add_backends(*context, *reply.view, request.service(),
-                       std::vector<std::string>{request.backend().id()}, &one);
-        }
-        if (one.backends_size() > 0) answer->mutable_backend()->Swap(one.mutable_backends(0));
-        answer->set_revision(reply.revision);
-      });
+  return answer_change(*context_, rpc, *request, response, change,
+                       [request = *request, context = context_](const Manager::Reply& reply,
+                                                                v1::UpdateBackendResponse* answer) {
+                         v1::ListBackendsResponse one;
+                         if (reply.in_force) {
+                           add_backends(*context, *reply.view, request.service(),
+                                        std::vector<std::string>{request.backend().id()}, &one);
+                         }
+                         if (one.backends_size() > 0)
+                           answer->mutable_backend()->Swap(one.mutable_backends(0));
+                         answer->set_revision(reply.revision);
+                       });
 }
 
 grpc::ServerUnaryReactor* BackendServiceImpl::GetBackend(grpc::CallbackServerContext* rpc,

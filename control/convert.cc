@@ -163,8 +163,8 @@ google::protobuf::Timestamp to_timestamp(WallTime time) {
 }
 
 WallTime from_timestamp(const google::protobuf::Timestamp& time) {
-  return WallTime(std::chrono::nanoseconds(
-      google::protobuf::util::TimeUtil::TimestampToNanoseconds(time)));
+  return WallTime(
+      std::chrono::nanoseconds(google::protobuf::util::TimeUtil::TimestampToNanoseconds(time)));
 }
 
 v1::DrainedBy to_message(DrainedBy by) {
@@ -355,12 +355,12 @@ v1::Backend to_message(const NodeState& node, const ServiceRecord& service, cons
     *status->mutable_reason() += fmt::format(" for {:.1f} s", age.count());
   } else if (health == Health::Draining) {
     // ORCA's numbers are no connections.
-    const bool counts = load.load.source != CRAB_LOAD_ASSIGNED && !load.silent &&
-                        !service.definition.orca;
-    *status->mutable_reason() +=
-        counts ? fmt::format("; {} connections open, {} on their way", load.load.open,
-                             load.load.unconfirmed)
-               : "; no report of open connections: only the deadline ends it";
+    const bool counts =
+        load.load.source != CRAB_LOAD_ASSIGNED && !load.silent && !service.definition.orca;
+    *status->mutable_reason() += counts
+                                     ? fmt::format("; {} connections open, {} on their way",
+                                                   load.load.open, load.load.unconfirmed)
+                                     : "; no report of open connections: only the deadline ends it";
   }
   status->set_assigned_connections(count_assigned(node.dataplane, backend));
   *status->mutable_load() = to_message(load);

@@ -76,8 +76,8 @@ class Dataplane {
   // in the snapshot.
   virtual std::string policy_rule(std::uint32_t service_id) const = 0;
 
-  // By ServiceSpec::id: what the policy in force would pick; changes nothing. Empty if the service is
-  // not in the snapshot, or has no eligible backend.
+  // By ServiceSpec::id: what the policy in force would pick; changes nothing. Empty if the service
+  // is not in the snapshot, or has no eligible backend.
   virtual std::optional<ExplainedChoice> explain(std::uint32_t service_id,
                                                  const FlowTuple& flow) const = 0;
 

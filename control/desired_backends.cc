@@ -143,7 +143,8 @@ DesiredState::Result DesiredState::update_backend(const std::string& service,
   static const std::set<std::string> kUpdatable = {"address", "port", "weight", "lease_id"};
   for (const auto& path : paths) {
     if (!kUpdatable.contains(path)) {
-      errors.push_back({"update_mask", "'" + path + "' is none of address, port, weight, lease_id"});
+      errors.push_back(
+          {"update_mask", "'" + path + "' is none of address, port, weight, lease_id"});
     }
   }
   if (!errors.empty()) return invalid_fields(std::move(errors));
@@ -251,8 +252,8 @@ DesiredState::Result DesiredState::check_leases(const Backends& backends,
     errors.push_back({indexed(path, i) + ".lease_id", "there is no such lease, or it has run out"});
   }
   if (errors.empty()) return std::nullopt;
-  return Failure{FailureCode::NotFound, "LEASE_NOT_FOUND", "a lease is not there",
-                 std::move(errors), {}};
+  return Failure{
+      FailureCode::NotFound, "LEASE_NOT_FOUND", "a lease is not there", std::move(errors), {}};
 }
 
 bool DesiredState::take_slot(const ServiceRecord& service, BackendRecord* backend) {

@@ -63,8 +63,7 @@ DesiredState::Result DesiredState::grant_lease(const v1::Lease& lease, ChangeEff
     return revives ? revive_lease(record.id, effect) : std::nullopt;
   }
   if (leases_.size() >= kMaxLeases) {
-    return Failure{
-        FailureCode::ResourceExhausted, "LEASE_LIMIT", "there are 10000 leases", {}, {}};
+    return Failure{FailureCode::ResourceExhausted, "LEASE_LIMIT", "there are 10000 leases", {}, {}};
   }
   if (effect->validate_only) return std::nullopt;
   edit_lease(record.id) = std::move(record);

@@ -169,8 +169,7 @@ DesiredState::Result DesiredState::finish_drain(const std::string& service, cons
   const auto found = services_.find(service);
   if (found == services_.end()) return std::nullopt;
   const auto is = found->second->backends.find(id);
-  if (is == found->second->backends.end() ||
-      is->second.administration.state != Admin::Draining) {
+  if (is == found->second->backends.end() || is->second.administration.state != Admin::Draining) {
     return std::nullopt;
   }
   ServiceRecord& record = edit(service);

@@ -197,8 +197,8 @@ DesiredState::Restored DesiredState::restore(const Records& records,
       continue;
     }
     last_version_ = std::max(last_version_, stored.version());
-    const std::string name = key.substr(std::string(kServicePrefix).size(),
-                                        infix - std::string(kServicePrefix).size());
+    const std::string name =
+        key.substr(std::string(kServicePrefix).size(), infix - std::string(kServicePrefix).size());
     const auto service = services_.find(name);
     if (service == services_.end()) continue;  // said above, or the file has dropped it
     restore_backend(key, stored, service->second.get(), &restored);
@@ -212,7 +212,8 @@ void DesiredState::restore_backend(const std::string& key, const v1::StoredBacke
   const v1::Backend& message = stored.backend();
   const bool is_files = message.owner() == v1::OWNER_CONFIG;
   const auto known = service->backends.find(message.id());
-  // Of the file's backends only what an operator has set is kept; one that was deregistered is back.
+  // Of the file's backends only what an operator has set is kept; one that was deregistered is
+  // back.
   if (is_files && (known == service->backends.end() || stored.deregistered())) return;
   if (!is_files) {
     Backends one;

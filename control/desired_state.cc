@@ -45,10 +45,9 @@ FieldErrors differences(const ServiceDefinition& is, const ServiceDefinition& as
 }
 
 bool same_backends(const ServiceRecord& record, const DesiredState::Backends& asked) {
-  const auto n_staying =
-      std::count_if(record.backends.begin(), record.backends.end(), [](const auto& backend) {
-        return !backend.second.administration.is_leaving();
-      });
+  const auto n_staying = std::count_if(
+      record.backends.begin(), record.backends.end(),
+      [](const auto& backend) { return !backend.second.administration.is_leaving(); });
   return asked.size() == n_staying &&
          std::all_of(asked.begin(), asked.end(), [&](const v1::Backend& backend) {
            const auto found = record.backends.find(backend.id());
@@ -217,13 +216,18 @@ DesiredState::Result DesiredState::update_service(const v1::Service& service,
                                                   const google::protobuf::FieldMask& mask,
                                                   ChangeEffect* effect) {
   FieldErrors errors = validate_service_name(service.name(), "service.name");
-  static const std::set<std::string> kUpdatable = {
-      "policy",     "keys",       "announce",          "slow_start", "min_healthy_percent",
-      "when_below", "max_expiry_percent"};
+  static const std::set<std::string> kUpdatable = {"policy",
+                                                   "keys",
+                                                   "announce",
+                                                   "slow_start",
+                                                   "min_healthy_percent",
+                                                   "when_below",
+                                                   "max_expiry_percent"};
   if (mask.paths().empty()) errors.push_back({"update_mask", "is empty"});
   for (const auto& path : mask.paths()) {
     if (!kUpdatable.contains(path)) {
-      errors.push_back({"update_mask", "'" + path + "' cannot be changed: delete the service and "
+      errors.push_back({"update_mask", "'" + path +
+                                           "' cannot be changed: delete the service and "
                                            "create another, or see the fields of UpdateService"});
     }
   }
@@ -253,8 +257,7 @@ DesiredState::Result DesiredState::update_service(const v1::Service& service,
   }
   ServiceDefinition definition = to_definition(next, is.owner);
   if (definition == is) return std::nullopt;
-  const bool new_policy =
-      definition.policy != is.policy || definition.parameters != is.parameters;
+  const bool new_policy = definition.policy != is.policy || definition.parameters != is.parameters;
   std::shared_ptr<PolicyInstance> policy = found->second->policy;
   if (new_policy) {
     if (auto failure = make_policy(definition, "service.policy", &policy)) return failure;

@@ -21,8 +21,7 @@ void DrainWatch::published(const View& view, bool in_force, LoadTable::Time now)
       const auto before = watched_.find({name, id});
       // In force once, a drain is: later snapshots have it too.
       if (before != watched_.end() && before->second.in_force &&
-          before->second.draining == draining &&
-          before->second.load_slot == watched.load_slot) {
+          before->second.draining == draining && before->second.load_slot == watched.load_slot) {
         watched.in_force = true;
         watched.since = before->second.since;
       }

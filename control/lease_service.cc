@@ -139,14 +139,14 @@ grpc::ServerUnaryReactor* LeaseServiceImpl::ListLeases(grpc::CallbackServerConte
         to_status(invalid_fields({{"page_token", "is none that ListLeases has returned"}})));
     return reactor;
   }
-  context_->manager->with_state([context = context_, call, response, request = *request](
-                                    const DesiredState& state) {
+  context_->manager->with_state([context = context_, call, response,
+                                 request = *request](const DesiredState& state) {
     if (!call->claim()) return;
     context->calls.remove(call);
     const auto& leases = state.leases();
     const auto frozen = context->manager->view()->frozen;
-    auto at = request.page_token().empty() ? leases.begin()
-                                           : leases.upper_bound(request.page_token());
+    auto at =
+        request.page_token().empty() ? leases.begin() : leases.upper_bound(request.page_token());
     for (std::size_t n = 0; n < page_size(request.page_size()) && at != leases.end(); ++n, ++at) {
       *response->add_leases() = to_message(state, frozen, at->second);
     }

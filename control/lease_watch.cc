@@ -52,8 +52,7 @@ std::vector<std::string> LeaseWatch::due(const DesiredState& state) {
     // Those that have run out and were marked are still leased; those that left are not.
     const std::size_t n_all = std::max(count.n_leased + n_before, std::size_t{1});
     const std::uint32_t share = state.services().at(name)->definition.max_expiry_percent;
-    const bool too_many =
-        count.n_due > 0 && n_gone >= kMassExpiry && n_gone * 100 > share * n_all;
+    const bool too_many = count.n_due > 0 && n_gone >= kMassExpiry && n_gone * 100 > share * n_all;
     if (too_many) {
       held.insert(count.due.begin(), count.due.end());
       if (frozen_.insert(name).second) {

@@ -119,10 +119,9 @@ void Manager::stop() {
 }
 
 void Manager::submit(Change change, Done done, Answer when) {
-  boost::asio::post(strand_, [self = shared_from_this(), change = std::move(change),
-                              done = std::move(done), when]() mutable {
-    self->apply(std::move(change), std::move(done), when);
-  });
+  boost::asio::post(strand_,
+                    [self = shared_from_this(), change = std::move(change), done = std::move(done),
+                     when]() mutable { self->apply(std::move(change), std::move(done), when); });
 }
 
 void Manager::with_state(std::function<void(const DesiredState&)> read) {

@@ -47,12 +47,10 @@ class Manager : public std::enable_shared_from_this<Manager> {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
   // Preconditions: 1 <= node <= 255; io and dataplane outlive the last call of a handler.
-  static std::shared_ptr<Manager> make(boost::asio::io_context& io, Dataplane& dataplane,
-                                       std::uint8_t node,
-                                       Clock now = std::chrono::steady_clock::now,
-                                       const LoadTable::Settings& loads = {},
-                                       std::function<WallTime()> wall =
-                                           std::chrono::system_clock::now);
+  static std::shared_ptr<Manager> make(
+      boost::asio::io_context& io, Dataplane& dataplane, std::uint8_t node,
+      Clock now = std::chrono::steady_clock::now, const LoadTable::Settings& loads = {},
+      std::function<WallTime()> wall = std::chrono::system_clock::now);
 
   // Before io runs: takes over the configured services and publishes them. Throws
   // std::runtime_error with one line for the operator.

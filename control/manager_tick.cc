@@ -64,9 +64,8 @@ VerdictsOfServices Manager::share_verdicts() {
 
 // So that a backend that is registered again later is new.
 void Manager::forget_verdicts(const View& before) {
-  std::erase_if(verdicts_, [this](const auto& known) {
-    return !desired_.services().contains(known.first);
-  });
+  std::erase_if(verdicts_,
+                [this](const auto& known) { return !desired_.services().contains(known.first); });
   for (auto& [name, verdicts] : verdicts_) {
     const ServiceRecord* service = desired_.services().at(name).get();
     if (before.find(name) == service) continue;

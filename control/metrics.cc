@@ -297,7 +297,8 @@ void collect_control(const ControlCounters& counters, Families* out) {
                      .add({{"by", "zero_connections"}}, counters.n_drained_by_zero.load())
                      .add({{"by", "deadline"}}, counters.n_drained_by_deadline.load())
                      .take());
-  out->push_back(gauge("crab_leases", "Leases there are.").add({}, counters.n_leases.load()).take());
+  out->push_back(
+      gauge("crab_leases", "Leases there are.").add({}, counters.n_leases.load()).take());
   out->push_back(counter("crab_leases_expired_total", "Leases that have run out.")
                      .add({}, counters.n_expired_leases.load())
                      .take());

@@ -121,15 +121,15 @@ grpc::ServerUnaryReactor* StatsServiceImpl::Explain(grpc::CallbackServerContext*
   auto* reactor = rpc->DefaultReactor();
   const auto call = context_->calls.add(reactor);
   if (!call) return reactor;
-  boost::asio::post(context_->manager->strand(), [context = context_, call, response,
-                                                  request = *request] {
-    if (!call->claim()) return;
-    context->calls.remove(call);
-    const auto view = context->manager->view();
-    const auto loads = context->manager->loads();
-    *response = explain(context->state(*view, *loads), request);
-    call->finish(grpc::Status::OK);
-  });
+  boost::asio::post(context_->manager->strand(),
+                    [context = context_, call, response, request = *request] {
+                      if (!call->claim()) return;
+                      context->calls.remove(call);
+                      const auto view = context->manager->view();
+                      const auto loads = context->manager->loads();
+                      *response = explain(context->state(*view, *loads), request);
+                      call->finish(grpc::Status::OK);
+                    });
   return reactor;
 }
 

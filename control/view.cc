@@ -131,14 +131,14 @@ void follow_statuses(const View& before, WallTime now, View* view) {
   for (const auto& [name, service] : view->services) {
     const auto old_service = before.services.find(name);
     const auto old_statuses = before.statuses.find(name);
-    const bool is_known = old_service != before.services.end() &&
-                          old_statuses != before.statuses.end();
+    const bool is_known =
+        old_service != before.services.end() && old_statuses != before.statuses.end();
     auto statuses = std::make_shared<Statuses>();
     for (const auto& [id, backend] : service->backends) {
       BackendStatus status;
       status.health = view->health_of(*service, backend, &status.reason);
-      status.since = backend.administration.takes_no_connections() ? backend.administration.since
-                                                                   : now;
+      status.since =
+          backend.administration.takes_no_connections() ? backend.administration.since : now;
       if (is_known && !backend.administration.takes_no_connections()) {
         const auto old = old_statuses->second->find(id);
         const auto old_backend = old_service->second->backends.find(id);

@@ -70,8 +70,8 @@ void WatchHub::attach(const std::shared_ptr<WatchStream>& stream,
   }
   attached_.insert(stream);
   const std::uint64_t from = request.resume_revision();
-  const bool resumes = request.resume_instance() == instance_ && from >= complete_from_ &&
-                       from <= before_->revision;
+  const bool resumes =
+      request.resume_instance() == instance_ && from >= complete_from_ && from <= before_->revision;
   if (!resumes) return stream->begin(before_, before_->revision, instance_);
   stream->begin(nullptr, from, instance_);
   // Those of that revision again: the stream may have ended amidst them.

@@ -24,8 +24,8 @@ class WatchStream;
 
 class WatchHub {
  public:
-  static constexpr std::size_t kMaxHistory = 10'000;   // events
-  static constexpr std::size_t kMaxPending = 10'000;   // backends whose changes a stream is to get
+  static constexpr std::size_t kMaxHistory = 10'000;  // events
+  static constexpr std::size_t kMaxPending = 10'000;  // backends whose changes a stream is to get
   static constexpr std::size_t kMaxStreams = 256;
 
   explicit WatchHub(std::shared_ptr<Manager> manager);

@@ -79,8 +79,8 @@ bool WatchStream::take_existing() {
   auto service = service_.empty() ? services.lower_bound(next_.first) : services.find(service_);
   while (service != services.end()) {
     const auto& backends = service->second->backends;
-    const auto backend = service->first == next_.first ? backends.upper_bound(next_.second)
-                                                       : backends.begin();
+    const auto backend =
+        service->first == next_.first ? backends.upper_bound(next_.second) : backends.begin();
     if (backend != backends.end()) {
       auto message = std::make_shared<v1::WatchBackendsResponse>();
       message->set_revision(snapshot_->revision);

@@ -45,10 +45,10 @@ class WatchStream final : public grpc::ServerWriteReactor<v1::WatchBackendsRespo
   const std::string service_;
   WatchHub& hub_;
   std::mutex mutex_;
-  std::shared_ptr<const View> snapshot_;              // what is left of it begins at next_
-  std::pair<std::string, std::string> next_;          // service, id; those up to it are sent
+  std::shared_ptr<const View> snapshot_;      // what is left of it begins at next_
+  std::pair<std::string, std::string> next_;  // service, id; those up to it are sent
   std::optional<v1::WatchBackendsResponse> marker_;
-  std::list<WatchHub::Event> pending_;                // in order, one for each backend at most
+  std::list<WatchHub::Event> pending_;  // in order, one for each backend at most
   std::map<std::pair<std::string, std::string>, std::list<WatchHub::Event>::iterator> place_;
   std::shared_ptr<const v1::WatchBackendsResponse> on_wire_;
   bool writing_ = false;

@@ -14,9 +14,9 @@ void place(const Burst& burst, const ServiceEntry& service, std::span<const std:
   const bool needs_tuple_hash = service.policy.needs_tuple_hash();
   for (std::size_t k = 0; k < n; ++k) {
     const Packet& packet = burst[packets[k]];
-    flows[k] = {packet.flow_hash, needs_tuple_hash ? hash_tuple(packet.family, packet.source_address(),
-                                                          packet.l4())
-                                             : 0};
+    flows[k] = {
+        packet.flow_hash,
+        needs_tuple_hash ? hash_tuple(packet.family, packet.source_address(), packet.l4()) : 0};
   }
   service.policy.pick({flows.data(), n}, {picks.data(), n});
 

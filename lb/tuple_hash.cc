@@ -8,8 +8,7 @@
 
 namespace crab {
 
-std::uint64_t hash_tuple(Family family, const std::uint8_t* addresses,
-                                const std::uint8_t* ports) {
+std::uint64_t hash_tuple(Family family, const std::uint8_t* addresses, const std::uint8_t* ports) {
   __extension__ using Product = unsigned __int128;
   constexpr std::array<std::uint64_t, 5> kOdd = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9,
                                                  0x94d049bb133111eb, 0xd6e8feb86659fd93,

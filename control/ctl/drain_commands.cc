@@ -60,8 +60,7 @@ void deregister(const Options& options, bool has_timeout) {
   request.set_reason(options.reason);
   Client client = connect(options);
   const auto response = client.call(&BackendService::Stub::DeregisterBackends, request);
-  const std::string text =
-      joined({response.removed_ids().begin(), response.removed_ids().end()});
+  const std::string text = joined({response.removed_ids().begin(), response.removed_ids().end()});
   print(options, response,
         (text.empty() ? "none was registered" : "deregistered " + text) +
             at_revision(response.revision()));

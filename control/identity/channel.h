@@ -19,8 +19,8 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& server,
                                             const TlsClientOptions& options,
                                             grpc::ChannelArguments arguments = {});
 
-// gRPC's own log, of this whole process, from now on: nothing unless the variable GRPC_VERBOSITY asks
-// for it. What it says of a failed handshake, why_unreachable() says in words for people.
+// gRPC's own log, of this whole process, from now on: nothing unless the variable GRPC_VERBOSITY
+// asks for it. What it says of a failed handshake, why_unreachable() says in words for people.
 void quieten_grpc();
 
 }  // namespace crab

@@ -147,8 +147,7 @@ TEST_P(AdminTest, ExplainSaysWhoAndWhyOrThatItCannotBeTold) {
   ASSERT_EQ(explain(host(1), 80).code, StatusCode::OK);
   EXPECT_THAT(explained_.reason(), HasSubstr("not a virtual address"));
   EXPECT_THAT(explain(GetParam().of_the_other_family, 80).fields, ElementsAre("source_address"));
-  EXPECT_THAT(explain("nowhere", 0).fields,
-              ElementsAre("destination_address", "destination_port"));
+  EXPECT_THAT(explain("nowhere", 0).fields, ElementsAre("destination_address", "destination_port"));
 }
 
 }  // namespace

@@ -117,8 +117,8 @@ TEST_P(ApiTest, EveryChangeCanBeRepeatedWithoutAnId) {
     const auto before = state();
     const auto again = call(rpc, request, &response);
     // What is deleted is not there to be deleted again; all else is as it was asked to be.
-    const bool deletes = name == "crab.v1.DeleteServiceRequest" ||
-                         name == "crab.v1.RevokeLeaseRequest";
+    const bool deletes =
+        name == "crab.v1.DeleteServiceRequest" || name == "crab.v1.RevokeLeaseRequest";
     EXPECT_EQ(again.code, deletes ? StatusCode::NOT_FOUND : StatusCode::OK)
         << name << again.message;
     EXPECT_EQ(state(), before) << name;
@@ -330,8 +330,7 @@ TEST_P(ApiTest, GetSaysWhatIsMissing) {
   create_web(1);
   v1::GetBackendRequest request;
   v1::GetBackendResponse response;
-  EXPECT_THAT(call(&Backends::GetBackend, request, &response).fields,
-              ElementsAre("service", "id"));
+  EXPECT_THAT(call(&Backends::GetBackend, request, &response).fields, ElementsAre("service", "id"));
   request.set_service("none");
   request.set_id("b1");
   EXPECT_EQ(call(&Backends::GetBackend, request, &response).reason, "SERVICE_NOT_FOUND");
@@ -349,8 +348,8 @@ TEST_P(ApiTest, AFullServiceSaysWhenToComeBack) {
     std::vector<v1::Backend> many;
     for (int i = 0; i < 1'000; ++i) {
       const int n = batch * 1'000 + i;
-      many.push_back(backend("b" + std::to_string(n), host(batch + 1),
-                             static_cast<std::uint32_t>(1 + i)));
+      many.push_back(
+          backend("b" + std::to_string(n), host(batch + 1), static_cast<std::uint32_t>(1 + i)));
     }
     ASSERT_EQ(put("web", many).code, StatusCode::OK);
   }

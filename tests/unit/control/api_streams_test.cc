@@ -158,12 +158,13 @@ TEST_P(WatchTest, WhoAsksForNothingThatIsThereIsTold) {
 TEST_P(WatchTest, AClientThatDoesNotReadIsCutOff) {
   create_web(0);
   ASSERT_EQ(create(service("second", GetParam().other_vip)).code, StatusCode::OK);
-  // A window that does not grow with what is sent: otherwise the client's library takes in megabytes.
+  // A window that does not grow with what is sent: otherwise the client's library takes in
+  // megabytes.
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65'536);
-  const auto channel = grpc::CreateCustomChannel(
-      server_.listener(), grpc::InsecureChannelCredentials(), arguments);
+  const auto channel =
+      grpc::CreateCustomChannel(server_.listener(), grpc::InsecureChannelCredentials(), arguments);
   Watch watch(channel, of(""));
   EXPECT_EQ(watch.read_snapshot(), 0u);
   for (const char* name : {"web", "second"}) {
@@ -213,8 +214,7 @@ TEST_P(WatchTest, ConcurrentChangesReachEveryWatcher) {
     std::map<std::string, v1::BackendState> seen;
     EXPECT_TRUE(watch->read_until([&](const auto& message) {
       seen[message.changed().backend().id()] = message.changed().backend().status().state();
-      return seen.size() == kBackends &&
-             std::all_of(seen.begin(), seen.end(), [](const auto& one) {
+      return seen.size() == kBackends && std::all_of(seen.begin(), seen.end(), [](const auto& one) {
                return one.second == v1::BACKEND_STATE_HEALTHY;
              });
     }));

@@ -263,8 +263,8 @@ TEST_F(CrabctlTest, AServerByTcpNeedsCertificates) {
 TEST_F(CrabctlTest, HelpHasExamplesForEveryCommand) {
   for (const char* words :
        {"", "service list", "service show", "service create", "service delete", "backend list",
-         "backend register", "backend deregister", "backend drain", "backend disable",
-         "backend enable", "stats", "status", "whoami", "version"}) {
+        "backend register", "backend deregister", "backend drain", "backend disable",
+        "backend enable", "stats", "status", "whoami", "version"}) {
     const Finished help = run(std::string(words) + " --help");
     EXPECT_EQ(help.status, 0) << words;
     EXPECT_THAT(help.out, HasSubstr("Example")) << words;

@@ -132,7 +132,8 @@ class ManagerTest : public ::testing::TestWithParam<ManagerNet> {
   boost::asio::io_context io_;
   FakeDataplane dataplane_;
   std::chrono::steady_clock::time_point now_{};
-  std::chrono::nanoseconds wall_offset_ = std::chrono::hours(24 * 365 * 56);  // set back or forth by tests
+  std::chrono::nanoseconds wall_offset_ =
+      std::chrono::hours(24 * 365 * 56);  // set back or forth by tests
   std::shared_ptr<Manager> manager_;
 };
 

@@ -23,8 +23,8 @@ class LeaseTest : public ManagerTest {
     lease.set_id(id);
     lease.set_ttl_ms(ttl_ms);
     lease.set_on_expiry(on_expiry);
-    return run(submit(
-        [lease](auto& state, auto* effect) { return state.grant_lease(lease, effect); }));
+    return run(
+        submit([lease](auto& state, auto* effect) { return state.grant_lease(lease, effect); }));
   }
   std::string put_leased(const std::string& id, int i, const std::string& lease) {
     v1::Service message;
@@ -39,8 +39,7 @@ class LeaseTest : public ManagerTest {
     return known;
   }
   std::string revoke(const std::string& id) {
-    return run(
-        submit([id](auto& state, auto* effect) { return state.revoke_lease(id, effect); }));
+    return run(submit([id](auto& state, auto* effect) { return state.revoke_lease(id, effect); }));
   }
   // n backends with a lease each: l1 for b1, and so on.
   void start_leased(int n) {

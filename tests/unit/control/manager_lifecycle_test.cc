@@ -345,11 +345,10 @@ TEST_P(LifecycleTest, CheckingAloneChangesNothing) {
   const auto revision = manager_->view()->revision;
   const auto check = [this](Manager::Change change) {
     std::string reason = "NOT_ANSWERED";
-    manager_->submit(std::move(change),
-                     [&](const auto& failure, const auto&) {
-                       reason = failure ? failure->reason : "";
-                     },
-                     Manager::Answer::WhenChecked);
+    manager_->submit(
+        std::move(change),
+        [&](const auto& failure, const auto&) { reason = failure ? failure->reason : ""; },
+        Manager::Answer::WhenChecked);
     settle();
     return reason;
   };

@@ -60,8 +60,8 @@ inline Outcome outcome_of(const grpc::Status& status) {
     }
     google::rpc::RetryInfo retry;
     if (any.UnpackTo(&retry)) {
-      outcome.retry_seconds = static_cast<double>(retry.retry_delay().seconds()) +
-                              retry.retry_delay().nanos() * 1e-9;
+      outcome.retry_seconds =
+          static_cast<double>(retry.retry_delay().seconds()) + retry.retry_delay().nanos() * 1e-9;
     }
     google::rpc::BadRequest bad;
     if (!any.UnpackTo(&bad)) continue;
