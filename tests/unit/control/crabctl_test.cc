@@ -8,7 +8,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <regex>
 
 #include "tests/unit/control/test_server.h"
 
@@ -23,6 +22,15 @@ struct Finished {
   int status = -1;
   std::string out;  // and standard error
 };
+
+// Lines with the key have the word ANY for their value.
+std::string without_values(std::string text, const std::string& key) {
+  for (auto at = text.find(key); at != std::string::npos; at = text.find(key, at + key.size())) {
+    at += key.size();
+    text.replace(at, text.find('\n', at) - at, "ANY");
+  }
+  return text;
+}
 
 class CrabctlTest : public ::testing::Test {
  protected:
@@ -94,7 +102,7 @@ TEST_F(CrabctlTest, ShowsAServiceInEveryFormat) {
   EXPECT_THAT(table.out, HasSubstr("b1  fd00:1::1  8443"));
   const std::string yaml = ctl("service show web6 -o yaml").out;
   EXPECT_THAT(yaml, ContainsRegex("since: 20[0-9-]+T[0-9:.]+Z\n"));
-  EXPECT_EQ(std::regex_replace(yaml, std::regex("(since|etag): [^\n]*"), "$1: ANY"),
+  EXPECT_EQ(without_values(without_values(yaml, "since: "), "etag: "),
             "name: web6\n"
             "address: fd00::100\n"
             "port: 443\n"
