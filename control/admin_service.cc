@@ -109,28 +109,21 @@ grpc::ServerUnaryReactor* ServiceAdminImpl::SetMaintenance(grpc::CallbackServerC
 grpc::ServerUnaryReactor* ServiceAdminImpl::ReleaseFreeze(grpc::CallbackServerContext* rpc,
                                                           const v1::ReleaseFreezeRequest* request,
                                                           v1::ReleaseFreezeResponse* response) {
+  if (auto errors = validate_service_name(request->service(), "service"); !errors.empty()) {
+    return answer_now(rpc, to_status(invalid_fields(std::move(errors))));
+  }
+  if (context_->manager->view()->find(request->service()) == nullptr) {
+    return answer_now(rpc, to_status(service_not_found(request->service())));
+  }
   auto* reactor = rpc->DefaultReactor();
   const auto call = context_->calls.add(reactor);
   if (!call) return reactor;
-  const auto finish = [context = context_, call](const grpc::Status& status) {
-    if (!call->claim()) return false;
-    context->calls.remove(call);
-    call->finish(status);
-    return true;
-  };
-  if (auto errors = validate_service_name(request->service(), "service"); !errors.empty()) {
-    finish(to_status(invalid_fields(std::move(errors))));
-  } else if (context_->manager->view()->find(request->service()) == nullptr) {
-    finish(to_status(service_not_found(request->service())));
-  } else {
-    context_->manager->release_freeze(
-        request->service(), [context = context_, call, response](std::size_t n_leases) {
-          if (!call->claim()) return;
-          context->calls.remove(call);
+  context_->manager->release_freeze(
+      request->service(), [context = context_, call, response](std::size_t n_leases) {
+        context->calls.answer(call, grpc::Status::OK, [&] {
           response->set_expired_leases(static_cast<std::uint32_t>(n_leases));
-          call->finish(grpc::Status::OK);
         });
-  }
+      });
   return reactor;
 }
 

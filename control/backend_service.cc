@@ -24,12 +24,6 @@ std::vector<std::string> to_vector(const Ids& ids) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* answer_now(grpc::CallbackServerContext* rpc, const grpc::Status& status) {
-  auto* reactor = rpc->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
-}
-
 std::size_t page_size(std::uint32_t asked) {
   return asked == 0 ? kMaxPage : std::min(asked, kMaxPage);
 }

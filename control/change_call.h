@@ -47,10 +47,7 @@ grpc::ServerUnaryReactor* answer_change(ServiceContext& context, grpc::CallbackS
   const auto call = context.calls.add(reactor);
   if (!call) return reactor;
   const auto finish = [&calls = context.calls, call](const grpc::Status& status, auto write) {
-    if (!call->claim()) return;  // the server's end was first
-    calls.remove(call);
-    if (status.ok()) write();
-    call->finish(status);
+    calls.answer(call, status, write);
   };
   const auto refuse = [finish](const Failure& failure) { finish(to_status(failure), [] {}); };
   if (auto errors = validate_change(request.request_id(), request.wait_for()); !errors.empty()) {

@@ -11,14 +11,6 @@
 namespace crab {
 namespace {
 
-Failure in_use(FieldErrors errors) {
-  return {FailureCode::InvalidArgument,
-          "ADDRESS_IN_USE",
-          "an address is in use otherwise",
-          std::move(errors),
-          {}};
-}
-
 // Whether registering it leaves the backend as it is: its owner apart, which stays then.
 bool is_same(const BackendRecord& is, const v1::Backend& asked) {
   const Admin state = is.administration.state;
@@ -229,7 +221,7 @@ DesiredState::Result DesiredState::check_backends(const ServiceRecord& service,
       return failure;
     }
   }
-  if (!collisions.empty()) return in_use(std::move(collisions));
+  if (!collisions.empty()) return address_in_use(std::move(collisions));
   if (service.backends.size() + n_more > static_cast<std::size_t>(kMaxBackendsPerService)) {
     return Failure{FailureCode::ResourceExhausted,
                    "BACKEND_LIMIT",

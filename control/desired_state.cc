@@ -15,14 +15,6 @@ namespace {
 
 constexpr const char* kAddressInUse = "ADDRESS_IN_USE";
 
-Failure in_use(FieldErrors errors) {
-  return {FailureCode::InvalidArgument,
-          kAddressInUse,
-          "an address is in use otherwise",
-          std::move(errors),
-          {}};
-}
-
 // The fields in which a service that is asked for differs from the one there is.
 FieldErrors differences(const ServiceDefinition& is, const ServiceDefinition& asked) {
   FieldErrors errors;
@@ -58,6 +50,14 @@ bool same_backends(const ServiceRecord& record, const DesiredState::Backends& as
 }
 
 }  // namespace
+
+Failure address_in_use(FieldErrors errors) {
+  return {FailureCode::InvalidArgument,
+          kAddressInUse,
+          "an address is in use otherwise",
+          std::move(errors),
+          {}};
+}
 
 std::string to_etag(std::uint64_t version) { return fmt::format("{:x}", version); }
 
@@ -157,7 +157,7 @@ DesiredState::Result DesiredState::check_new_service(const v1::Service& service)
     }
   }
   if (errors.empty()) return std::nullopt;
-  return in_use(std::move(errors));
+  return address_in_use(std::move(errors));
 }
 
 DesiredState::Result DesiredState::delete_service(const std::string& name, Owner owner,

@@ -198,6 +198,8 @@ std::string to_etag(std::uint64_t version);
 // A failure unless `etag` is empty or the version's.
 std::optional<Failure> check_etag(const std::string& etag, std::uint64_t version,
                                   const std::string& field, const std::string& of);
+// `errors` name the fields.
+Failure address_in_use(FieldErrors errors);
 std::optional<Failure> backend_not_found(const std::string& service, const std::string& id,
                                          const std::string& field);
 

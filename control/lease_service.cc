@@ -128,32 +128,28 @@ grpc::ServerUnaryReactor* LeaseServiceImpl::RevokeLease(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* LeaseServiceImpl::ListLeases(grpc::CallbackServerContext* rpc,
                                                        const v1::ListLeasesRequest* request,
                                                        v1::ListLeasesResponse* response) {
+  if (!request->page_token().empty() &&
+      !validate_backend_id(request->page_token(), "page_token").empty()) {
+    return answer_now(
+        rpc, to_status(invalid_fields({{"page_token", "is none that ListLeases has returned"}})));
+  }
   auto* reactor = rpc->DefaultReactor();
   const auto call = context_->calls.add(reactor);
   if (!call) return reactor;
-  if (!request->page_token().empty() &&
-      !validate_backend_id(request->page_token(), "page_token").empty()) {
-    if (!call->claim()) return reactor;
-    context_->calls.remove(call);
-    call->finish(
-        to_status(invalid_fields({{"page_token", "is none that ListLeases has returned"}})));
-    return reactor;
-  }
   context_->manager->with_state([context = context_, call, response,
                                  request = *request](const DesiredState& state) {
-    if (!call->claim()) return;
-    context->calls.remove(call);
-    const auto& leases = state.leases();
-    const auto frozen = context->manager->view()->frozen;
-    auto at =
-        request.page_token().empty() ? leases.begin() : leases.upper_bound(request.page_token());
-    for (std::size_t n = 0; n < page_size(request.page_size()) && at != leases.end(); ++n, ++at) {
-      *response->add_leases() = to_message(state, frozen, at->second);
-    }
-    if (at != leases.end()) {
-      response->set_next_page_token(response->leases(response->leases_size() - 1).id());
-    }
-    call->finish(grpc::Status::OK);
+    context->calls.answer(call, grpc::Status::OK, [&] {
+      const auto& leases = state.leases();
+      const auto frozen = context->manager->view()->frozen;
+      auto at =
+          request.page_token().empty() ? leases.begin() : leases.upper_bound(request.page_token());
+      for (std::size_t n = 0; n < page_size(request.page_size()) && at != leases.end(); ++n, ++at) {
+        *response->add_leases() = to_message(state, frozen, at->second);
+      }
+      if (at != leases.end()) {
+        response->set_next_page_token(response->leases(response->leases_size() - 1).id());
+      }
+    });
   });
   return reactor;
 }

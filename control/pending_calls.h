@@ -34,11 +34,21 @@ class PendingCalls {
  public:
   // nullptr after end(), the call being answered then.
   std::shared_ptr<PendingCall> add(grpc::ServerUnaryReactor* reactor);
-  void remove(const std::shared_ptr<PendingCall>& call);
+  // Finishes the call, and before, if the status is OK, calls write() for its response; neither if
+  // the server's end was first.
+  template <typename Write>
+  void answer(const std::shared_ptr<PendingCall>& call, const grpc::Status& status, Write write) {
+    if (!call->claim()) return;
+    remove(call);
+    if (status.ok()) write();
+    call->finish(status);
+  }
   // Answers all with UNAVAILABLE, and every later one at once.
   void end();
 
  private:
+  void remove(const std::shared_ptr<PendingCall>& call);
+
   std::mutex mutex_;
   bool ended_ = false;
   std::unordered_set<std::shared_ptr<PendingCall>> calls_;

@@ -166,7 +166,6 @@ void ControlServer::Impl::receive_reports() {
 }
 
 void ControlServer::Impl::serve() {
-  context_->gate = &entrance_->gate();
   guarded_ =
       std::make_unique<GuardedServices>(backends_, leases_, admin_, stats_, agents_, *entrance_);
   grpc::EnableDefaultHealthCheckService(true);

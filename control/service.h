@@ -7,6 +7,7 @@
 #include <mutex>
 #include <unordered_set>
 
+#include "control/answer_now.h"
 #include "control/service_context.h"
 #include "crab/v1/control.grpc.pb.h"
 
@@ -121,7 +122,6 @@ class StatsServiceImpl final : public v1::StatsService::CallbackService {
 };
 
 // What the services share.
-grpc::ServerUnaryReactor* answer_now(grpc::CallbackServerContext* rpc, const grpc::Status& status);
 inline constexpr std::uint32_t kMaxPage = 1'000;
 std::size_t page_size(std::uint32_t asked);
 // Appends those of the ids that there are, as they are now.

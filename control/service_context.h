@@ -13,8 +13,6 @@
 
 namespace crab {
 
-class Gate;
-
 struct ServiceContext {
   std::shared_ptr<Manager> manager;
   const Dataplane& dataplane;
@@ -22,8 +20,6 @@ struct ServiceContext {
   RequestCache requests{};
   WatchHub watches{manager};
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
-  // Whose call it is (control/identity/gate.h); set before the first one.
-  const Gate* gate = nullptr;
 
   NodeState state(const View& view, const LoadView& loads) const {
     return {.view = view, .loads = loads, .dataplane = dataplane};

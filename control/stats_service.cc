@@ -123,12 +123,11 @@ grpc::ServerUnaryReactor* StatsServiceImpl::Explain(grpc::CallbackServerContext*
   if (!call) return reactor;
   boost::asio::post(context_->manager->strand(),
                     [context = context_, call, response, request = *request] {
-                      if (!call->claim()) return;
-                      context->calls.remove(call);
-                      const auto view = context->manager->view();
-                      const auto loads = context->manager->loads();
-                      *response = explain(context->state(*view, *loads), request);
-                      call->finish(grpc::Status::OK);
+                      context->calls.answer(call, grpc::Status::OK, [&] {
+                        const auto view = context->manager->view();
+                        const auto loads = context->manager->loads();
+                        *response = explain(context->state(*view, *loads), request);
+                      });
                     });
   return reactor;
 }

@@ -9,18 +9,14 @@ grpc::ServerUnaryReactor* AccessServiceImpl::GetCaller(grpc::CallbackServerConte
   const CallerPtr caller = entrance_.gate().caller(*rpc);
   response->set_identity(caller->identity);
   *response->mutable_identities() = {caller->identities.begin(), caller->identities.end()};
-  auto* reactor = rpc->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return answer_now(rpc, grpc::Status::OK);
 }
 
 grpc::ServerUnaryReactor* AccessServiceImpl::GetAccess(grpc::CallbackServerContext* rpc,
                                                        const v1::GetAccessRequest*,
                                                        v1::GetAccessResponse* response) {
   *response = entrance_.describe();
-  auto* reactor = rpc->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return answer_now(rpc, grpc::Status::OK);
 }
 
 }  // namespace crab

@@ -10,6 +10,7 @@
 
 #include <optional>
 
+#include "control/answer_now.h"
 #include "control/identity/access_counters.h"
 #include "control/identity/connections.h"
 #include "control/identity/roles.h"
@@ -47,12 +48,5 @@ class RefusedStream final : public Reactor {
   explicit RefusedStream(const grpc::Status& status) { this->Finish(status); }
   void OnDone() override { delete this; }
 };
-
-inline grpc::ServerUnaryReactor* refuse(grpc::CallbackServerContext* rpc,
-                                        const grpc::Status& status) {
-  auto* reactor = rpc->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
-}
 
 }  // namespace crab

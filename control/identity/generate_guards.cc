@@ -52,7 +52,7 @@ std::string guard_of(const MethodDescriptor& method) {
   }
   const std::string refused = streams_in || streams_out
                                   ? "new RefusedStream<" + reactor + ">(*refusal)"
-                                  : "refuse(rpc, *refusal)";
+                                  : "answer_now(rpc, *refusal)";
   const std::string name = method.service()->full_name() + "/" + method.name();
   return "  " + reactor + "* " + method.name() + "(" + parameters + ") override {\n" +
          "    if (const auto refusal = gate_.refusal(*rpc, \"" + name + "\", " +

@@ -20,6 +20,7 @@
 #include "crab/v1/access.grpc.pb.h"
 #include "crab/v1/agent.grpc.pb.h"
 #include "tests/unit/control/certificates.h"
+#include "tests/unit/control/free_port.h"
 #include "tests/unit/control/service_fixture.h"
 
 namespace crab {
@@ -231,29 +232,6 @@ TEST_F(UnixCallers, WithoutRolesTheSocketsGroupMayDoAll) {
   EXPECT_EQ(access.listeners(0).accepted_connections(), 5u);
 }
 
-// A free port of that address, or 0.
-std::uint16_t free_tcp_port(bool v6) {
-  const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in6 address{};  // loopback of either family fits
-  socklen_t length = sizeof address;
-  if (v6) {
-    address.sin6_family = AF_INET6;
-    address.sin6_addr = in6addr_loopback;
-  } else {
-    auto* four = reinterpret_cast<sockaddr_in*>(&address);
-    four->sin_family = AF_INET;
-    four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    length = sizeof *four;
-  }
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  std::uint16_t port = 0;
-  if (bind(fd, generic, length) == 0 && getsockname(fd, generic, &length) == 0) {
-    port = ntohs(address.sin6_port);
-  }
-  close(fd);
-  return port;
-}
-
 TlsClientOptions plain() {
   TlsClientOptions options;
   options.insecure = true;
@@ -265,7 +243,7 @@ class TcpCallers : public ::testing::TestWithParam<ServiceNet> {
   static bool is_v6() { return std::string(GetParam().name) == "Ipv6"; }
   static std::string host() { return is_v6() ? "[::1]" : "127.0.0.1"; }
 
-  TcpCallers() : address_("tcp:" + host() + ":" + std::to_string(free_tcp_port(is_v6()))) {
+  TcpCallers() : address_("tcp:" + host() + ":" + std::to_string(free_port(is_v6(), SOCK_STREAM))) {
     put(authority_.issue({.common_name = "lb", .alternative_names = own_names()}));
     put_file(path("client-ca.pem"), authority_.pem());
     put_file(path("ca.pem"), authority_.pem());

@@ -9,6 +9,7 @@
 
 #include "crab/v1/agent.grpc.pb.h"
 #include "kernel_patch/agent/load_report.h"
+#include "tests/unit/control/free_port.h"
 #include "tests/unit/control/service_fixture.h"
 
 namespace crab {
@@ -17,35 +18,12 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// A free port of that address, or 0.
-std::uint16_t free_udp_port(bool v6) {
-  const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  sockaddr_in6 address{};  // loopback of either family fits
-  socklen_t length = sizeof address;
-  if (v6) {
-    address.sin6_family = AF_INET6;
-    address.sin6_addr = in6addr_loopback;
-  } else {
-    auto* four = reinterpret_cast<sockaddr_in*>(&address);
-    four->sin_family = AF_INET;
-    four->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    length = sizeof *four;
-  }
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  std::uint16_t port = 0;
-  if (bind(fd, generic, length) == 0 && getsockname(fd, generic, &length) == 0) {
-    port = ntohs(address.sin6_port);
-  }
-  close(fd);
-  return port;
-}
-
 class AgentServiceTest : public ::testing::TestWithParam<ServiceNet> {
  protected:
   static bool is_v6() { return std::string(GetParam().name) == "Ipv6"; }
 
   AgentServiceTest() {
-    port_ = free_udp_port(is_v6());
+    port_ = free_port(is_v6(), SOCK_DGRAM);
     listen_ = (is_v6() ? "[::1]:" : "127.0.0.1:") + std::to_string(port_);
     v1::Config config;
     auto* reports = config.mutable_load_reports();
